@@ -1,0 +1,1 @@
+"""How fast is Heard, and does that hold as the record grows?"""

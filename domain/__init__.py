@@ -1,0 +1,1 @@
+"""Facts and rules: which facts are there, and which may follow which?"""

@@ -1,0 +1,1 @@
+"""What convinces someone who trusts nobody? Bytes, leaves, commitments: algorithms without I/O."""

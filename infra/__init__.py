@@ -1,0 +1,1 @@
+"""Adapters and entry points: which real thing stands behind each port?"""

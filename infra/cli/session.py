@@ -1,0 +1,103 @@
+"""What does one call of the program have at hand?"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from types import FrameType
+
+from consumers.following import behind
+from consumers.running import Loop, run
+from consumers.wholeness import require_whole
+from domain.errors import ConfigurationError, TransientError
+from infra import databases
+from infra.cli.output import say
+from infra.installation import Installation
+from infra.settings import Settings
+from projections.store import LIVE, Mark
+from services.erasure import Erasure
+from services.questions import Questions
+from services.topics import EVENTS
+
+
+@dataclass
+class Session:
+    """The installation that this call works on."""
+
+    settings: Settings
+    now: datetime | None = None
+    makes: bool = False
+    """Whether this call may begin a new installation."""
+
+    @cached_property
+    def installation(self) -> Installation:
+        """Opened when it is first needed; only a verb that `makes` one begins a new one."""
+        if not self.makes and not any(self.settings.dir.glob("*.db")):
+            raise ConfigurationError(
+                f"there is no installation in {self.settings.dir}",
+                expected="a data directory that demo, publish or consume has begun", got="none",
+                hint="heard --dir DIR …, or `heard demo` for a first one",
+            )  # fmt: skip
+        return Installation(self.settings, now=self.now)
+
+    @cached_property
+    def questions(self) -> Questions:
+        """What can be asked."""
+        i = self.installation
+        i.views.begin()
+        self._told_of_lag()
+        return Questions(i.views, i.store, i.keys, i.ids, i.clock, databases.sqlite_memory)
+
+    @cached_property
+    def erasure(self) -> Erasure:
+        """The use case `erase`."""
+        i = self.installation
+        i.views.begin()
+        return Erasure(i.log, i.store, i.views, i.keys, i.clock, i.randomness, i.ids, i.probe)
+
+    def _told_of_lag(self) -> None:
+        """An answer from read models that are behind says so; from none at all there is no answer."""
+        i = self.installation
+        with i.views.reading() as db:
+            marks = i.views.marks(db, LIVE)
+        if not behind(i.log, [EVENTS.name], lambda topic, p: marks.get((topic, p), Mark()).next):
+            return
+        if not marks:
+            raise TransientError(
+                "the read models are not built yet", expected="what was published, projected", got="nothing",
+                hint="heard consume --until-idle",
+            )  # fmt: skip
+        say("the read models are behind what was published: `heard consume` brings them up to date")
+
+    def consume(self, loops: Sequence[Loop], *, until_idle: bool) -> int:
+        """Run the loops; an interrupt or a termination ends them after the batch in hand."""
+        i = self.installation
+        require_whole(i.log, i.store, i.ids)
+        stopped = False
+
+        def stop(_: int, __: FrameType | None) -> None:
+            nonlocal stopped
+            stopped = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        told = 0
+
+        def progress(handled: int) -> None:
+            nonlocal told
+            if handled - told >= 20_000:
+                told = handled
+                say(f"{handled:,} handled so far")
+
+        try:
+            return run(loops, until_idle=until_idle, stopped=lambda: stopped, progress=progress)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Release what was opened."""
+        if "installation" in self.__dict__:
+            self.installation.close()

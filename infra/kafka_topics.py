@@ -1,0 +1,99 @@
+"""Which topics does Heard need on a cluster, and how does what is there differ?"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+
+from infra.kafka_log import OVERHEAD, Broker, our_errors
+from services.topics import DEAD_LETTERS, EVENTS, INBOX, PARKED, SEALED, TOPICS, Topic
+
+PARTITIONS: Final = 12
+"""Of each topic. The number never changes: a key would fall into another partition."""
+_DAY: Final = 24 * 60 * 60 * 1000
+_FOR_EVER: Final = -1
+
+RETENTION: Final[dict[str, int]] = {
+    INBOX.name: 7 * _DAY,
+    EVENTS.name: _FOR_EVER,
+    SEALED.name: _FOR_EVER,
+    PARKED.name: 31 * _DAY,
+    DEAD_LETTERS.name: 30 * _DAY,
+}
+"""Milliseconds for which a record stands. A compacted topic keeps the last of each key as well."""
+
+
+def wanted(topic: Topic, replication: int) -> dict[str, str]:
+    """The settings that a topic has to have."""
+    retention = RETENTION[topic.name]
+    policy = "compact" if topic.compacted and retention == _FOR_EVER else "delete"
+    if topic.compacted and retention != _FOR_EVER:
+        policy = "compact,delete"
+    return {
+        "cleanup.policy": policy,
+        "retention.ms": str(retention),
+        "max.message.bytes": str(topic.max_bytes + OVERHEAD),
+        # Retention and compaction work on closed segments: one that stays open for weeks keeps
+        # what should be gone.
+        "segment.ms": str(_DAY),
+        "min.insync.replicas": str(max(1, replication - 1)),
+    }
+
+
+def create(broker: Broker, *, replication: int, partitions: int = PARTITIONS) -> list[dict[str, Any]]:
+    """Create the topics that are missing; for each topic what was done and what differs.
+
+    Nothing that exists is changed: a row with `differs` says what to change, and who decides that
+    is whoever runs the cluster.
+    """
+    with our_errors(broker):
+        admin = KafkaAdminClient(**broker.client())
+        try:
+            there = set(admin.list_topics())
+            missing = [topic for topic in TOPICS if broker.prefix + topic.name not in there]
+            if missing:
+                admin.create_topics(
+                    [
+                        NewTopic(
+                            name=broker.prefix + topic.name,
+                            num_partitions=partitions,
+                            replication_factor=replication,
+                            topic_configs=wanted(topic, replication),
+                        )
+                        for topic in missing
+                    ],
+                    wait_for_metadata=True,
+                )
+            return [_row(admin, broker, topic, partitions, replication, topic in missing) for topic in TOPICS]
+        finally:
+            admin.close()
+
+
+def _row(
+    admin: KafkaAdminClient, broker: Broker, topic: Topic, partitions: int, replication: int, new: bool
+) -> dict[str, Any]:
+    name = broker.prefix + topic.name
+    described = admin.describe_topics([name])[0]
+    count = len(described["partitions"])
+    found = _configs(admin, name)
+    differs = [
+        f"{key}: {found.get(key)} instead of {value}"
+        for key, value in wanted(topic, replication).items()
+        if found.get(key) != value
+    ]
+    if count != partitions:
+        differs.append(f"partitions: {count} instead of {partitions}")
+    return {
+        "topic": name,
+        "created": new,
+        "partitions": count,
+        "retention_days": None if RETENTION[topic.name] < 0 else RETENTION[topic.name] // _DAY,
+        "differs": differs,
+    }
+
+
+def _configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
+    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    return {key: str(value["value"]) for key, value in found["topic"][name].items()}

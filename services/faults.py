@@ -1,0 +1,33 @@
+"""At which named points may a process die? Tests kill it there; nothing else uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+Probe: TypeAlias = Callable[[str], None]
+"""Told that a named point is reached; obliged to return, unless the process is to end there."""
+
+POINTS: Final = (
+    "intake.read",
+    "intake.release",
+    "intake.set_aside",
+    "intake.before_commit",
+    "intake.after_commit",
+    "intake.redacted",
+    "sequencer.before_publish",
+    "sequencer.after_publish",
+    "projector.before_commit",
+    "projector.after_commit",
+    "processes.before_duties",
+    "processes.before_commit",
+    "processes.after_commit",
+    "erasure.requested",
+    "erasure.values_destroyed",
+    "erasure.key_destroyed",
+    "erasure.recorded",
+)
+
+
+def nothing(point: str) -> None:
+    """The probe of every real run."""

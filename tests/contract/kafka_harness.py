@@ -1,0 +1,67 @@
+"""How is Apache Kafka held to the contract of the `Log` port?"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import MemberToRemove, NewTopic
+
+from infra.kafka_log import OVERHEAD, Broker, KafkaLog
+from services.topics import TOPICS
+from tests.contract.log_contract import Harness
+
+PARTITIONS = 4
+SESSION_MS = 2_000
+
+
+def connect(broker: Broker) -> KafkaLog:
+    """The log of a broker."""
+    return KafkaLog(broker)
+
+
+@contextmanager
+def kafka_harness(servers: str) -> Iterator[Harness]:
+    """New topics, under a prefix of their own, on a broker that runs."""
+    prefix = f"t{secrets.token_hex(4)}."
+    broker = Broker(servers, "PLAINTEXT", prefix=prefix, session_ms=SESSION_MS)
+    admin = KafkaAdminClient(**broker.client())
+    names = [prefix + topic.name for topic in TOPICS]
+    admin.create_topics(
+        [
+            NewTopic(
+                name=prefix + topic.name,
+                num_partitions=PARTITIONS,
+                replication_factor=1,
+                topic_configs={"max.message.bytes": str(topic.max_bytes + OVERHEAD)},
+            )
+            for topic in TOPICS
+        ],
+        wait_for_metadata=True,
+    )
+    log = KafkaLog(broker)
+
+    def make_gap(topic: str, partition: int) -> None:
+        producer = KafkaProducer(**broker.client(), transactional_id=f"gap.{secrets.token_hex(4)}")
+        producer.init_transactions()
+        producer.begin_transaction()
+        for _ in range(3):
+            producer.send(prefix + topic, b"never", partition=partition)
+        producer.flush()
+        producer.abort_transaction()
+        producer.close()
+
+    def make_stale(group: str) -> None:
+        name = f"{prefix}heard.{group}"
+        members = admin.describe_groups([name])[name]["members"]
+        admin.remove_group_members(name, [MemberToRemove(member_id=m["member_id"]) for m in members])
+
+    try:
+        with closing(log):
+            yield Harness(partial(connect, broker), log, False, make_gap, make_stale)
+    finally:
+        admin.delete_topics(names)
+        admin.close()

@@ -1,0 +1,352 @@
+"""What does intake do when something fails half-way, and when others work beside it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from consumers.intake import Intake
+from domain.errors import (
+    ConcurrencyError,
+    FencedError,
+    HeardError,
+    IntegrityError,
+    InvalidMessageError,
+    TransientError,
+)
+from domain.ids import Ids
+from infra.randomness import SeededRandomness
+from services.ports import DeadLetter, Outgoing, Record, Work
+from services.topics import INBOX, PARKED
+from tests.support.memory import MemoryEventStore, MemoryKeyStore, MemoryLog, MovableClock
+from tests.support.messages import Message, concern, message
+
+PARTITIONS = 3
+
+
+class FailingStore(MemoryEventStore):
+    """Fails as often as it was told to, before it writes or answers anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits_fail: list[HeardError | None] = []
+        self.positions_fail: list[HeardError | None] = []
+        self.meanwhile: list[Callable[[], object]] = []
+        """What others do just before the next commit."""
+
+    def commit(self, work: Work) -> None:
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        _fail(self.commits_fail)
+        super().commit(work)
+
+    def position(self, topic: str, partition: int) -> int:
+        _fail(self.positions_fail)
+        return super().position(topic, partition)
+
+
+def _fail(errors: list[HeardError | None]) -> None:
+    if errors and (error := errors.pop(0)) is not None:
+        raise error
+
+
+@dataclass
+class World:
+    """An inbox with what reads it; every intake of it is another process."""
+
+    store: FailingStore = field(default_factory=FailingStore)
+    log: MemoryLog = field(default_factory=lambda: MemoryLog(PARTITIONS))
+    keys: MemoryKeyStore = field(default_factory=lambda: MemoryKeyStore(b"intake"))
+    clock: MovableClock = field(default_factory=lambda: MovableClock(datetime(2026, 1, 10, tzinfo=UTC)))
+
+    def intake(self, *, batch: int = 500) -> Intake:
+        """One more."""
+        random, ids = SeededRandomness(b"intake"), Ids(self.keys.id_key())
+        return Intake(self.log, self.store, self.keys, self.clock, random, ids, batch=batch)
+
+    def report(self, message: Message, partition: int = 0) -> None:
+        """Put it on the inbox."""
+        headers = (("content-type", b"application/cloudevents+json"),)
+        self.log.append([Outgoing(INBOX.name, b"", orjson.dumps(message), headers, partition)])
+
+    def refs(self) -> set[str]:
+        """Of every event, the reference of its thing."""
+        return {stored.envelope.pub["ref"] for stored in self.store.stored}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def settle(intake: Intake) -> list[str]:
+    """Step until nothing is left; the codes of the errors on the way."""
+    codes: list[str] = []
+    for _ in range(50):
+        try:
+            if not intake.step():
+                return codes
+        except (ConcurrencyError, FencedError, TransientError) as error:
+            codes.append(error.code)
+    raise AssertionError("it does not come to an end")
+
+
+# -- what fails half-way -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alone", range(PARTITIONS))
+@pytest.mark.parametrize("error", [TransientError("away"), FencedError("taken")], ids=["transient", "fenced"])
+def test_a_failure_message_by_message_loses_nothing_of_any_partition(
+    world: World, error: HeardError, alone: int
+) -> None:
+    # given a batch over all partitions that fails as a whole, and then at one of its messages
+    for partition in range(PARTITIONS):
+        world.report(concern(f"N{partition}"), partition)
+    world.store.commits_fail = [InvalidMessageError("too_large", "no"), *[None] * alone, error]
+    intake = world.intake()
+    with pytest.raises(type(error)):
+        intake.step()
+
+    # when more comes in and it goes on
+    for partition in range(PARTITIONS):
+        world.report(concern(f"M{partition}"), partition)
+    settle(intake)
+
+    # then every message has been taken, once
+    assert world.refs() == {f"{name}{n}" for name in "NM" for n in range(PARTITIONS)}
+    assert world.store.counts() == {"read": 2 * PARTITIONS, "accepted": 2 * PARTITIONS}
+
+
+def test_what_was_not_committed_is_read_again_also_if_the_database_stays_away(world: World) -> None:
+    world.report(concern("N1"))
+    intake = world.intake()
+    assert intake.step() == 1
+    world.report(concern("N2"))
+    world.store.commits_fail = [TransientError("away")]
+    world.store.positions_fail = [TransientError("still away")] * 2
+    with pytest.raises(TransientError):
+        intake.step()
+
+    world.report(concern("N3"))
+    settle(intake)
+
+    assert world.refs() == {"N1", "N2", "N3"}
+    assert world.store.counts()["read"] == 3
+
+
+def test_what_ends_the_run_does_not_move_the_position_either(world: World) -> None:
+    for partition in range(PARTITIONS):
+        world.report(concern(f"N{partition}"), partition)
+    world.store.commits_fail = [IntegrityError("no"), None, IntegrityError("no")]
+    intake = world.intake()
+    with pytest.raises(IntegrityError):
+        intake.step()
+
+    settle(intake)
+
+    assert world.refs() == {f"N{n}" for n in range(PARTITIONS)}
+
+
+def test_a_partition_that_went_to_another_member_is_not_sought(world: World) -> None:
+    # given a batch of two partitions that failed, one of which is another's by now
+    world.report(concern("N0"), 0)
+    world.report(concern("N1"), 1)
+    world.store.commits_fail = [TransientError("away")]
+    intake = world.intake()
+    with pytest.raises(TransientError):
+        intake.step()
+    world.log.members["intake"][0].hold([1])
+
+    # when it goes on, then it takes its own, and the other is left to the other
+    assert settle(intake) == []
+    assert world.refs() == {"N1"}
+    world.log.members["intake"][0].hold([0, 1])
+    assert settle(intake) == []
+    assert world.refs() == {"N0", "N1"}
+
+
+# -- beside others -------------------------------------------------------------------------------
+
+
+def test_one_without_a_partition_leaves_what_waited_too_long_to_those_who_have_one(world: World) -> None:
+    # given a message that has waited for 31 days, and a member that stands by
+    working, standby = world.intake(), world.intake()
+    world.report(concern("N1", "raised_in contact C1"))
+    settle(working)
+    assert standby.step() == 0
+    world.log.members["intake"][1].hold([])
+    world.clock.advance(timedelta(days=31))
+
+    # when both go on, then only the one that has partitions makes a dead letter of it
+    assert standby.step() == 0
+    assert [p.waiting_name for p in world.store.all_parked()] == ["contact C1"]
+    assert working.step() == 1
+    assert [d.code for d in world.store.dead_letters()] == ["reference_never_came"]
+
+
+def test_what_two_hold_to_have_waited_too_long_is_counted_once(world: World) -> None:
+    # given two members, each of which sees the same parked message
+    one, other = world.intake(), world.intake()
+    world.report(concern("N1", "raised_in contact C1"))
+    settle(one)
+    world.clock.advance(timedelta(days=31))
+    seen = world.store.parked(before="2027", limit=9)
+    world.store.parked = lambda **_: seen  # type: ignore[method-assign]
+
+    # when both make a dead letter of it
+    assert one.step() == 1
+    with pytest.raises(ConcurrencyError):
+        other.step()
+
+    # then it is one
+    assert {name: n for name, n in world.store.counts().items() if n} == {"read": 1, "dead_letters": 1}
+
+
+def a_contact_that_died(world: World) -> DeadLetter:
+    """It came before its time, which has come since."""
+    world.report(message("contact.recorded", "C1", channel="letter", time="2026-01-20T00:00:00Z"))
+    settle(world.intake())
+    world.clock.advance(timedelta(days=20))
+    return the_letter(world)
+
+
+def the_letter(world: World) -> DeadLetter:
+    """The only dead letter, body and all."""
+    [letter] = world.store.dead_letters()
+    found = world.store.dead_letter(letter.id)
+    assert found is not None
+    return found
+
+
+def test_what_a_retry_makes_while_another_message_begins_to_wait_for_it_sets_that_one_free(
+    world: World,
+) -> None:
+    # given an intake that has decided that a message must wait
+    letter = a_contact_that_died(world)
+    working, retrying = world.intake(), world.intake()
+    world.report(concern("N1", "raised_in contact C1"))
+
+    # when a retry makes what it waits for before the intake commits
+    world.store.meanwhile = [lambda: retrying.retry(letter)]
+    assert settle(working) == ["concurrency"]
+
+    # then nobody waits
+    assert world.refs() == {"C1", "N1"}
+    assert world.store.all_parked() == []
+
+
+def test_a_retry_does_not_make_what_a_message_began_to_wait_for_since_it_looked(world: World) -> None:
+    letter = a_contact_that_died(world)
+    working, retrying = world.intake(), world.intake()
+    world.report(concern("N1", "raised_in contact C1"))
+
+    world.store.meanwhile = [lambda: settle(working)]
+    with pytest.raises(ConcurrencyError):
+        retrying.retry(letter)
+    assert len(world.store.all_parked()) == 1
+    assert retrying.retry(letter) == "retried"
+
+    assert world.refs() == {"C1", "N1"}
+    assert world.store.all_parked() == []
+
+
+def test_a_letter_that_somebody_discards_meanwhile_is_not_retried(world: World) -> None:
+    letter = a_contact_that_died(world)
+    before = world.store.counts()
+    world.store.meanwhile = [lambda: world.store.commit(Work(settled={letter.id: "discarded"}))]
+    with pytest.raises(ConcurrencyError):
+        world.intake().retry(letter)
+    assert world.store.stored == []
+    assert world.store.counts() == before
+    assert [d.status for d in world.store.dead_letters()] == ["discarded"]
+
+
+# -- what is tried again -------------------------------------------------------------------------
+
+
+def test_a_retry_that_fails_for_another_reason_says_which(world: World) -> None:
+    # given a message that died for its time, and would break a rule once that has come
+    world.report(concern("N1"))
+    world.report(message("concern.reopened", "N1", time="2026-01-20T00:00:00Z"))
+    intake = world.intake()
+    settle(intake)
+    letter = the_letter(world)
+    assert letter.code == "in_the_future"
+    counts = world.store.counts()
+
+    # when it is tried again then
+    world.clock.advance(timedelta(days=20))
+    assert intake.retry(letter) == "open"
+
+    # then it is the same letter with another reason, and its body does not live longer
+    now = the_letter(world)
+    assert (now.code, now.field) == ("rule_broken", "")
+    assert now.reason != letter.reason
+    assert (now.status, now.at, now.day, now.box) == ("open", letter.at, letter.day, letter.box)
+    assert world.store.counts() == counts
+
+
+def test_a_retry_that_waits_in_vain_ends_as_the_same_letter_for_its_new_reason(world: World) -> None:
+    world.report(concern("N1", "raised_in contact C1", time="2026-01-20T00:00:00Z"))
+    intake = world.intake()
+    settle(intake)
+    letter = the_letter(world)
+    world.clock.advance(timedelta(days=20))
+
+    assert intake.retry(letter) == "retried"
+    assert len(world.store.all_parked()) == 1
+    world.clock.advance(timedelta(days=31))
+    settle(intake)
+
+    now = the_letter(world)
+    assert (now.id, now.code, now.status) == (letter.id, "reference_never_came", "open")
+    assert {name: n for name, n in world.store.counts().items() if n} == {"read": 1, "dead_letters": 1}
+
+
+# -- what a killed intake left behind ------------------------------------------------------------
+
+
+class CountingLog(MemoryLog):
+    """Notes how many records each reading of the parked topic brings."""
+
+    def __init__(self) -> None:
+        super().__init__(PARTITIONS)
+        self.brought: list[int] = []
+
+    def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
+        found = super().read(topic, partition, start, before, limit)
+        if topic == PARKED.name:
+            self.brought.append(len(found))
+        return found
+
+
+def test_the_tail_of_the_parked_topic_is_read_in_chunks_and_to_its_end(world: World) -> None:
+    # given an intake that died after it had appended many parked records, before it committed
+    world.log = log = CountingLog()
+    for at in range(450):
+        world.report(concern(f"N{at}", "raised_in contact C1"))
+    world.store.commits_fail = [TransientError("killed")]
+    with pytest.raises(TransientError):
+        world.intake().step()
+    assert log.brought == [0] * PARTITIONS
+
+    # when another takes the same up, and all that they wait for is there by then
+    log.brought.clear()
+    world.report(message("contact.recorded", "C1", channel="letter"))
+    settle(world.intake())
+
+    # then it has found every one of them, a few at a time, and none is parked on the log any more
+    assert sum(log.brought) == 450
+    assert 1 < max(log.brought) <= 100
+    assert still_parked(log) == set()
+
+
+def still_parked(log: MemoryLog) -> set[bytes]:
+    """The keys of the parked topic whose last record has a value."""
+    last = {r.key: r.value for p in range(PARTITIONS) for r in log.records[PARKED.name, p]}
+    assert last
+    return {key for key, value in last.items() if value is not None}

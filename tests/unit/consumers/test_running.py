@@ -1,0 +1,87 @@
+"""When does a run of the loops end, and what does it do with a loop that fails?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from consumers.running import PATIENCE, run
+from domain.errors import FencedError, IntegrityError, TransientError
+
+
+@dataclass
+class Scripted:
+    """A loop that does in each step what it is told, and nothing more at the end."""
+
+    steps: list[int | Exception] = field(default_factory=list)
+    behind_for: int = 0
+    """How often it says that something is left which somebody else is to do."""
+    closed: int = 0
+
+    def step(self, timeout: float = 0.0) -> int:
+        next_ = self.steps.pop(0) if self.steps else 0
+        if isinstance(next_, Exception):
+            raise next_
+        return next_
+
+    def behind(self) -> bool:
+        self.behind_for -= 1
+        return self.behind_for >= 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def run_until_idle(*loops: Scripted) -> tuple[int, list[float]]:
+    waits: list[float] = []
+    return run(loops, until_idle=True, wait=waits.append), waits
+
+
+def failing(error: Exception, times: int) -> Iterable[int | Exception]:
+    return [error] * times
+
+
+def test_it_ends_when_no_loop_has_work_and_closes_them_all() -> None:
+    one, other = Scripted([3, 0, 2]), Scripted([0, 1])
+    assert run_until_idle(one, other) == (6, [])
+    assert (one.closed, other.closed) == (1, 1)
+
+
+def test_it_does_not_end_while_another_process_has_work_in_hand() -> None:
+    loop = Scripted(behind_for=3)
+    handled, waits = run_until_idle(loop)
+    assert (handled, len(waits)) == (0, 3)
+
+
+def test_what_fails_for_the_moment_is_tried_again_later_each_time() -> None:
+    loop = Scripted([*failing(TransientError("busy"), 3), 5])
+    handled, waits = run_until_idle(loop)
+    assert handled >= 5
+    assert waits == sorted(waits)
+    assert len(waits) == 3
+
+
+def test_a_loop_that_fails_for_ever_ends_the_run_however_well_the_others_do() -> None:
+    bad, good = (
+        Scripted([*failing(TransientError("busy"), 10 * PATIENCE)]),
+        Scripted([*([1] * 10 * PATIENCE)]),
+    )
+    with pytest.raises(TransientError):
+        run_until_idle(bad, good)
+    assert (bad.closed, good.closed) == (1, 1)
+
+
+def test_a_loop_that_keeps_being_fenced_asks_for_its_role_anew() -> None:
+    loop = Scripted([*failing(FencedError("another has it"), 5), 1])
+    run_until_idle(loop)
+    assert loop.closed == 3  # after the fourth and the fifth time, and at the end
+
+
+def test_any_other_error_ends_the_run_at_once() -> None:
+    loop = Scripted([IntegrityError("something is missing"), 1])
+    with pytest.raises(IntegrityError):
+        run_until_idle(loop)
+    assert loop.steps == [1]
+    assert loop.closed == 1
