@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,7 +14,6 @@ from sqlalchemy import Connection
 
 from consumers.following import behind, follow
 from domain.errors import FencedError, TransientError
-from domain.event import Envelope
 from projections.store import LIVE, Mark, Marks, SupersededError, ViewStore
 from services.faults import Probe, nothing
 from services.ports import Consumer, Log, Record
@@ -154,23 +152,12 @@ def _load(
     live: Marks,
     batch: int,
 ) -> None:
-    """Fold everything up to `live`; the next batch is decoded while the database writes the one before."""
-
-    def write(events: Sequence[tuple[int, Envelope]]) -> None:
-        with views.writing() as db:
-            views.hold(db, names, generation)
-            views.apply(db, dict.fromkeys(names, generation), events)
-
-    with ThreadPoolExecutor(1) as writer, _no_search_for_cycles():
-        writing: Future[None] | None = None
+    """Fold everything up to `live`, a transaction a batch."""
+    with _no_search_for_cycles():
         for records in _up_to(log_, live, marks, batch):
-            found = follow(records, marks)
-            marks |= {place: after for place, (_, after) in found.moves.items()}
-            if writing is not None:
-                writing.result()
-            writing = writer.submit(write, found.events)
-        if writing is not None:
-            writing.result()
+            with views.writing() as db:
+                views.hold(db, names, generation)
+                _fold(views, db, names, generation, records, marks)
 
 
 def _up_to(log_: Log, live: Marks, marks: Marks, batch: int) -> Iterator[list[Record]]:

@@ -136,6 +136,8 @@ class Envelope:
     force: str
     neighbourhood: str | None
     key: str
+    place: str
+    """The neighbourhood as part of the key: `-` for what concerns the whole force."""
     occurred: Occurred
     known_at: str
     recorded_at: str
@@ -163,11 +165,6 @@ class Envelope:
     def kind(self) -> str:
         """The aggregate: concern, decision …"""
         return self.type.split(".", 2)[1]
-
-    @cached_property
-    def place(self) -> str:
-        """The neighbourhood as part of a key: `-` for what concerns the whole force."""
-        return self.key.partition("/")[2]
 
 
 def write(
@@ -254,6 +251,7 @@ def read(data: bytes) -> Envelope:
             force=d["force"],
             neighbourhood=d.get("neighbourhood"),
             key=d["key"],
+            place=d["key"].partition("/")[2],
             occurred=_occurred(when["kind"], when.get("from"), when.get("to")),
             known_at=d["known_at"],
             recorded_at=d["recorded_at"],

@@ -82,7 +82,8 @@ class Shape:
             name,
             MetaData(),
             *(Column(column, kinds[column], nullable=column not in self.key) for column in self.names),
-            PrimaryKeyConstraint(*self.key),
+            # What is only added to needs no key to be found by while it is rebuilt, and so gets it after.
+            PrimaryKeyConstraint(*self.key) if self.folded else Index(f"{name}_key", *self.key, unique=True),
             *(Index(f"{name}_{'_'.join(columns)}", *columns) for columns in self.index),
         )
 
