@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -655,13 +655,24 @@ def test_text_sorts_by_its_bytes_whatever_the_database_s_locale(postgresql: str)
 # -- the library's own cases ---------------------------------------------------------------------
 
 
+@contextmanager
+def _when_its_threads_have_ended(recorder: Any) -> Iterator[Any]:
+    """Close a recorder after the case's readers: they are told to stop and not waited for, and a
+    connection of SQLite that is closed under a thread that reads from it ends the interpreter."""
+    before = set(threading.enumerate())
+    yield recorder
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    recorder.close()
+
+
 class _OnSqlite:
     @pytest.fixture(autouse=True)
     def _recorder(self, tmp_path: Path) -> Iterator[None]:
-        self.recorder: Any = SqliteRecorder(tmp_path / "write.db")
-        self.recorder.create_table()
-        yield
-        self.recorder.close()
+        with _when_its_threads_have_ended(SqliteRecorder(tmp_path / "write.db")) as self.recorder:
+            self.recorder.create_table()
+            yield
 
     def create_recorder(self) -> Any:
         return self.recorder
@@ -673,10 +684,9 @@ class _OnSqlite:
 class _OnPostgresql(_OnSqlite):
     @pytest.fixture(autouse=True)
     def _recorder(self, postgresql: str) -> Iterator[None]:
-        self.recorder = PostgresRecorder(postgresql)
-        self.recorder.create_table()
-        yield
-        self.recorder.close()
+        with _when_its_threads_have_ended(PostgresRecorder(postgresql)) as self.recorder:
+            self.recorder.create_table()
+            yield
 
 
 class TestSqliteRecorder(_OnSqlite, ApplicationRecorderTestCase[ApplicationRecorder]):
