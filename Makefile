@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.heard-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help venv demo test check bench faults format lock clean
+.PHONY: help venv demo test check bench faults up down .docker .env format lock clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,14 +63,47 @@ bench: $(STAMP) ## measure, into benchmarks/results
 faults: $(STAMP) ## the long fault runs
 	@$(BIN)/python -m pytest -q -m slow
 
+up: .docker .env ## Apache Kafka, PostgreSQL and the services in containers, on this host
+	@docker compose up --detach --build --wait
+
+down: .docker ## stop them and remove the containers; the volumes stay
+	@docker compose down
+
+.docker:
+	@if ! command -v docker >/dev/null; then \
+	  echo "What runs in containers needs Docker Engine with its compose plugin, and found no docker." >&2; \
+	  echo "Next: install them (https://docs.docker.com/engine/install), or go without: make demo" >&2; \
+	  exit 1; \
+	elif ! docker compose version >/dev/null 2>&1; then \
+	  echo "docker is there, its compose plugin (docker compose) is not." >&2; \
+	  echo "Next: install it (https://docs.docker.com/compose/install/linux), or go without: make demo" >&2; \
+	  exit 1; \
+	elif ! docker version >/dev/null 2>&1; then \
+	  docker version 2>&1 >/dev/null | tail -1 >&2; \
+	  echo "Next: start it (systemctl start docker), and be root or in the group docker" >&2; \
+	  exit 1; \
+	fi
+
+# Each time: one that was made for an earlier docker-compose.yml keeps what it has and gets what it lacks.
+.env:
+	@umask 077; [ -z "$$(tail -c 1 $@ 2>/dev/null)" ] || echo >>$@; \
+	for name in $$(grep -o '[A-Z_]*:?' docker-compose.yml | tr -d ':?' | sort -u); do \
+	  grep -Eqs "^ *(export +)?$$name *[=:]" $@ && continue; \
+	  echo "Writing into .env a random password: $$name"; \
+	  echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >>$@; \
+	done
+
 format: $(STAMP) ## put the code in its format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
 lock: $(STAMP) ## requirements.lock from pyproject.toml (UPGRADE=1: newest versions)
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --group dev $(if $(UPGRADE),--upgrade) \
 	  --output-file requirements.lock pyproject.toml
+	@echo 'uv_build>=0.13,<0.14' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command "make lock" \
+	  --constraint requirements.lock --output-file requirements.image.lock pyproject.toml -
 
 clean: ## remove caches and builds; .venv and heard-data stay
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,35 +3,48 @@
     python -m benchmarks [--quick] [--only NAME]… [--require NAME=RATIO]… [--out FILE] [--note TEXT]
 
 Exit 0 when every figure is on the right side of its threshold, else 1; 3 when PostgreSQL does not wait
-for its disk, as then nothing would be proved. The machine should be quiet.
+for its disk, as then nothing would be proved, when there is no Apache Kafka, or when pip
+cannot install the peers. The machine should be quiet.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import orjson
-import psycopg
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
 
+from benchmarks import concurrent, end_to_end, rebuilding
 from benchmarks.ground import Ground, copied, ground, rebuild_all, views_at_the_end
+from benchmarks.peers import measuring as peers
+from benchmarks.rounds import alternating, compared
 from benchmarks.runners import bare_loop, library_loop_on_sqlite, library_runner_on_postgresql
-from benchmarks.threads import LENGTH, START
+from benchmarks.telling import (
+    END_TO_END,
+    FULL,
+    NAMES,
+    ON_KAFKA,
+    PEERS,
+    QUICK,
+    REBUILT,
+    Measure,
+    Sizes,
+    document,
+    judged,
+    shown,
+    table,
+)  # fmt: skip
+from benchmarks.threads import START
 from domain.ids import Ids
 from domain.values import stamp
 from infra import databases
@@ -39,66 +52,10 @@ from infra.clock import SystemClock
 from infra.logging import configure
 from projections.store import ViewStore
 from services.questions import Moment, Questions
+from tests.support import kafka
 from tests.support.postgres import database, server
 
 LATEST: Final = Path(__file__).with_name("results") / "latest.json"
-AT_LEAST: Final = {"rebuild_all_views_postgresql": 20.0, "growth_postgresql": 0.9, "growth_sqlite": 0.9}
-AT_MOST: Final = {"asat_growth": 1.2}
-NAMES: Final = (
-    "rebuild_all_views_postgresql", "rebuild_all_views_sqlite", "growth_postgresql", "growth_sqlite",
-    "asat_growth", "bare_loop_postgresql", "bare_loop_sqlite",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured."""
-
-    threads: int
-    """Of ten events each; the smaller log has a tenth of them."""
-    places: int
-    """Neighbourhoods; the smaller log has a tenth, so that each is as large as there."""
-    runner: int
-    """Events that the library's runner is measured on: its rate does not depend on their number."""
-    runs: int
-    questions: int
-
-
-FULL: Final = Sizes(threads=10_000, places=200, runner=3_000, runs=3, questions=15)
-QUICK: Final = Sizes(threads=200, places=20, runner=100, runs=1, questions=3)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A figure and what it is compared with; `ratio` is what a threshold is about."""
-
-    name: str
-    value: float
-    unit: str
-    against: str
-    ratio: float
-    samples: Sequence[float]
-    baseline: Sequence[float] = field(default=())
-    """The samples of what it is compared with."""
-
-    def document(self) -> dict[str, Any]:
-        """As it stands in the results."""
-        return {
-            "name": self.name,
-            "value": _plain(self.value),
-            "unit": self.unit,
-            "against": self.against,
-            "ratio": _plain(self.ratio),
-            "samples": [_plain(sample) for sample in self.samples],
-            "baseline": [_plain(sample) for sample in self.baseline],
-        }
-
-
-def _plain(figure: float) -> float:
-    return round(figure) if figure >= 1000 else float(f"{figure:.4g}")
-
-
-# -- measuring -----------------------------------------------------------------------------------
 
 
 @dataclass
@@ -152,10 +109,10 @@ class Bench:
             )
             rates = {"large": lambda: _rate(large, self.large), "small": lambda: _rate(small, self.small)}
             if f"rebuild_all_views_{kind}" in wanted:
-                found = _alternating(self.sizes.runs, rates["large"], lambda: self.runner(kind))
-                yield _compared(f"rebuild_all_views_{kind}", found, _RUNNER[kind])
+                found = alternating(self.sizes.runs, rates["large"], lambda: self.runner(kind))
+                yield compared(f"rebuild_all_views_{kind}", found, _RUNNER[kind])
             if f"growth_{kind}" in wanted:
-                yield _growth(f"growth_{kind}", _alternating(self.sizes.runs, rates["large"], rates["small"]))
+                yield _growth(f"growth_{kind}", alternating(self.sizes.runs, rates["large"], rates["small"]))
             if "asat_growth" in wanted and kind == "sqlite":
                 _rate(large, self.large), _rate(small, self.small)
                 yield self._as_at({"large": (large, self.large), "small": (small, self.small)})
@@ -182,7 +139,7 @@ class Bench:
 
             return ask
 
-        long, short = _alternating(self.sizes.questions, asked("large"), asked("small"))
+        long, short = alternating(self.sizes.questions, asked("large"), asked("small"))
         ratio = median(long) / median(short)
         against = f"{median(short):.4f} s with a tenth of the log"
         return Measure("asat_growth", ratio, "times", against, ratio, long, short)
@@ -202,20 +159,6 @@ def _rate(views: ViewStore, of: Ground) -> float:
     return of.events / (time.perf_counter() - start)
 
 
-def _alternating(runs: int, *takes: Callable[[], float]) -> tuple[list[float], ...]:
-    samples: tuple[list[float], ...] = tuple([] for _ in takes)
-    for _ in range(runs):
-        for take, kept in zip(takes, samples, strict=True):
-            kept.append(take())
-    return samples
-
-
-def _compared(name: str, found: Sequence[list[float]], what: str) -> Measure:
-    ours, theirs = found
-    against = f"{what}: {median(theirs):,.0f} events/s"
-    return Measure(name, median(ours), "events/s", against, median(ours) / median(theirs), ours, theirs)
-
-
 def _growth(name: str, found: Sequence[list[float]]) -> Measure:
     long, short = found
     ratio = median(long) / median(short)
@@ -223,62 +166,19 @@ def _growth(name: str, found: Sequence[list[float]]) -> Measure:
     return Measure(name, ratio, "times", against, ratio, long, short)
 
 
-# -- telling -------------------------------------------------------------------------------------
-
-
-def judged(measures: Sequence[Measure], required: Mapping[str, float]) -> list[str]:
-    """What is on the wrong side of its threshold, in words."""
-    found = []
-    for measure in measures:
-        at_least = required.get(measure.name, AT_LEAST.get(measure.name))
-        if measure.name in AT_MOST:
-            at_most = required.get(measure.name, AT_MOST[measure.name])
-            if measure.ratio > at_most:
-                found.append(f"{measure.name}: {measure.ratio:.2f}, and at most {at_most:g} is allowed")
-        elif at_least is not None and measure.ratio < at_least:
-            found.append(f"{measure.name}: {measure.ratio:.2f}, and at least {at_least:g} is wanted")
-    return found
-
-
-def document(measures: Sequence[Measure], sizes: Sizes, server_url: str, note: str) -> dict[str, Any]:
-    """The results, as the contract shapes them."""
-    postgresql = _shown(server_url)
-    libraries = ("heard", "eventsourcing", "sqlalchemy", "psycopg", "pydantic", "orjson")
-    return {
-        "measured_at": f"{datetime.now(UTC):%Y-%m-%d}",
-        "note": note,
-        "versions": {
-            "python": platform.python_version(),
-            "postgresql": postgresql["server_version"],
-            "sqlite": sqlite3.sqlite_version,
-            **{name: version(name) for name in libraries},
-        },
-        "sizes": {
-            "events": sizes.threads * LENGTH,
-            "threads": sizes.threads,
-            "neighbourhoods": sizes.places,
-            "events_smaller": sizes.threads * LENGTH // 10,
-            "events_of_the_runner": sizes.runner,
-            "runs": sizes.runs,
-            "postgresql_fsync": postgresql["fsync"],
-        },
-        "measures": [measure.document() for measure in measures],
-    }
-
-
-def _shown(server_url: str) -> dict[str, str]:
-    with psycopg.connect(server_url) as db:
-        told = {name: db.execute(f"SHOW {name}".encode()).fetchone() for name in ("server_version", "fsync")}
-    return {name: row[0] for name, row in told.items() if row is not None}
-
-
-def table(measures: Sequence[Measure]) -> Table:
-    """The same for people."""
-    made = Table("measure", "value", "unit", "ratio", "against")
-    for measure in measures:
-        value = f"{measure.value:,.0f}" if measure.value >= 100 else f"{measure.value:.3f}"
-        made.add_row(measure.name, value, measure.unit, f"{measure.ratio:.2f}", measure.against)
-    return made
+def _all(wanted: Sequence[str], sizes: Sizes, folder: Path, url: str) -> Iterator[Measure]:
+    """Every wanted measure, and those that are taken along with it."""
+    if set(wanted) & set(REBUILT):
+        with (
+            ground(folder / "small", threads=sizes.threads // 10, places=sizes.places // 10) as small,
+            ground(folder / "large", threads=sizes.threads, places=sizes.places) as large,
+        ):
+            yield from Bench(sizes, folder, url, small, large).measure(wanted)
+    yield from concurrent.measure(url, wanted, sizes)
+    if "rebuild_kafka_postgresql" in wanted:
+        yield from rebuilding.measure(folder / "rebuild", url, sizes)
+    if set(wanted) & {*END_TO_END, *PEERS}:
+        yield from end_to_end.measure(folder, url, sizes, wanted)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -303,17 +203,20 @@ def main(argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="heard-bench-")))
         url = stack.enter_context(server(durable=True))
-        if not args.quick and _shown(url)["fsync"] != "on":
+        if not args.quick and shown(url)["fsync"] != "on":
             say.print(
                 "fsync is off: the server that HEARD_TEST_DATABASE_URL names does not wait for its disk"
             )
             return 3
-        small = stack.enter_context(
-            ground(folder / "small", threads=sizes.threads // 10, places=sizes.places // 10)
-        )
-        large = stack.enter_context(ground(folder / "large", threads=sizes.threads, places=sizes.places))
-        say.print(f"{large.events:,} events of {sizes.threads:,} threads are on the log", highlight=False)
-        for measure in Bench(sizes, folder, url, small, large).measure(args.only or NAMES):
+        if set(args.only or NAMES) & set(ON_KAFKA) and not kafka.available():
+            say.print("no Apache Kafka can be started: install Java 17 and Maven")
+            return 3
+        try:
+            peers.prepare(args.only or NAMES)
+        except RuntimeError as error:
+            say.print(f"the peers cannot be measured: {error}", highlight=False, markup=False)
+            return 3
+        for measure in _all(args.only or NAMES, sizes, folder, url):
             measures.append(measure)
             say.print(f"{measure.name}: {measure.ratio:.2f}", highlight=False)
         results = document(measures, sizes, url, args.note)

@@ -75,6 +75,9 @@ class Head(Value):
     """Who brought it."""
 
 
+_HEAD: Final = frozenset(Head.model_fields)
+
+
 @dataclass(frozen=True, slots=True)
 class Unusable:
     """A record that cannot become a message, and why; source and id as far as they are known."""
@@ -91,13 +94,17 @@ def read(
     """The message in a record of the inbox, or why there is none. Never raises for bad input."""
     source: str | None = None
     id_: str | None = None
-    fingerprint = ids.fingerprint((value or b"").decode("latin-1"))
+    fingerprint: str | None = None
     try:
         attributes = _attributes(value or b"", dict(headers))
-        fingerprint = ids.fingerprint(_same(attributes))
+        same = _same(attributes)
+        fingerprint = ids.fingerprint(same)
         source, id_ = _identity(attributes)
-        return _message(attributes, source, id_, fingerprint, now)
+        # Where the text has no such escape there is nothing to look for, value by value.
+        return _message(attributes, source, id_, fingerprint, now, may_hold_nul="\\u0000" in same)
     except InvalidMessageError as error:
+        if fingerprint is None:
+            fingerprint = ids.fingerprint((value or b"").decode("latin-1"))
         return Unusable(source, id_, fingerprint, error)
 
 
@@ -168,7 +175,13 @@ def _shown(given: object) -> str:
 
 
 def _message(
-    attributes: Mapping[str, Any], source: str, id_: str, fingerprint: str, now: datetime
+    attributes: Mapping[str, Any],
+    source: str,
+    id_: str,
+    fingerprint: str,
+    now: datetime,
+    *,
+    may_hold_nul: bool,
 ) -> Message:
     event_type = _event_type(attributes["type"])
     content = _content_type(attributes)
@@ -177,17 +190,19 @@ def _message(
             "field_invalid", "the data is not JSON", field="datacontenttype",
             expected="application/json", got=_shown(content),
         )  # fmt: skip
-    time = _time(attributes.get("time"), now)
+    limit = stamp(now + AHEAD)
+    time = _time(attributes.get("time"), limit)
     data = attributes.get("data")
     if not isinstance(data, dict):
         raise InvalidMessageError(
             "field_missing" if data is None else "field_invalid", "the message has no data object",
             field="data", expected="an object", got=_shown(data),
         )  # fmt: skip
-    _no_nul(data, "data", _names(event_type))
+    if may_hold_nul:
+        _no_nul(data, "data", _names(event_type))
     _references_are_not_personal(data)
-    head = _validated(Head, {name: data[name] for name in Head.model_fields if name in data})
-    own = {name: given for name, given in data.items() if name not in Head.model_fields or name == "ref"}
+    head = _validated(Head, {name: given for name, given in data.items() if name in _HEAD})
+    own = {name: given for name, given in data.items() if name not in _HEAD or name == "ref"}
     if head.contributor is not None:
         own["contributor"] = {
             "subject": PLACEHOLDER,
@@ -195,7 +210,7 @@ def _message(
         }
     event = _validated(event_type, own)
     _same_place(event, head)
-    if _starts_after(head.occurred, stamp(now + AHEAD)):
+    if _starts_after(head.occurred, limit):
         _in_the_future("data.occurred")
     causes = tuple(_reference(cause, at, event, source) for at, cause in enumerate(head.causes))
     _not_too_many(causes)
@@ -241,7 +256,7 @@ def _event_type(name: str) -> type[Reported]:
     )  # fmt: skip
 
 
-def _time(given: object, now: datetime) -> str | None:
+def _time(given: object, limit: str) -> str | None:
     if given is None:
         return None
     try:
@@ -253,15 +268,17 @@ def _time(given: object, now: datetime) -> str | None:
             "field_invalid", "the time is not an instant", field="time",
             expected="RFC 3339 with an offset, like 2008-11-10T09:30:00Z", got=_shown(given),
         )  # fmt: skip
-    if time > stamp(now + AHEAD):
+    if time > limit:
         _in_the_future("time")
     return time
 
 
 def _starts_after(occurred: Occurred, limit: str) -> bool:
+    if occurred.from_ is None or occurred.from_ <= limit:
+        return False
     # A whole day may have begun somewhere on earth up to 14 hours before it does in UTC.
-    return occurred.from_ is not None and occurred.from_ > (
-        limit if occurred.kind == "instant" else stamp(datetime.fromisoformat(limit) + timedelta(hours=14))
+    return occurred.kind == "instant" or occurred.from_ > stamp(
+        datetime.fromisoformat(limit) + timedelta(hours=14)
     )
 
 

@@ -6,19 +6,23 @@ Every record of the inbox ends as exactly one of them, in the transaction that m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from heapq import heappop, heappush
 from itertools import chain
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 import structlog
 
 from consumers.envelope import Unusable, read
 from consumers.following import behind
+from consumers.parked import Doubtful, gone
+from consumers.resting import no_search_for_cycles
 from domain.errors import (
     ConcurrencyError,
+    ConfigurationError,
     FencedError,
     HeardError,
     InvalidMessageError,
@@ -45,13 +49,19 @@ from services.ports import (
     Record,
     Work,
 )  # fmt: skip
-from services.topics import DEAD_LETTERS, INBOX, PARKED
+from services.telemetry import DEAD_LETTERS as FOUND_DEAD
+from services.telemetry import NO_METER, NO_TRACER, TRACEPARENT, Meter, Taken, Tracer
+from services.topics import DEAD_LETTERS, INBOX
 
 GROUP: Final = "intake"
-TAIL: Final = 10_000
-"""As many records as one batch may hold."""
-CHUNK: Final = 100
-"""As many parked records, bodies and all, as are in memory at once."""
+CEILING: Final = 10_000
+"""As many messages as may become dead letters within FLOOD, unless the settings say otherwise."""
+FLOOD: Final = timedelta(hours=1)
+
+_TOLD: Final = ("code", "field", "reason", "at", "day")
+"""What the record of a dead letter says in the clear beside its box: nothing that a person wrote."""
+_UPSTREAM: Final = (TRACEPARENT, f"ce_{TRACEPARENT}")
+"""How a message's own trace is called, as a header and as an attribute in binary mode."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,16 +93,21 @@ class Intake:
     ids: Ids
     probe: Probe = nothing
     batch: int = 500
+    meter: Meter = NO_METER
+    tracer: Tracer = NO_TRACER
+    ceiling: int = CEILING
     _consumer: Consumer | None = None
     _at: dict[tuple[str, int], int] = field(default_factory=dict)
     _in_hand: set[tuple[str, int]] = field(default_factory=set)
     """Places of the batch that was polled, until all of it is committed."""
     _expired_at: str = ""
     _day_keys: dict[str, bytes] = field(default_factory=dict)
-    _tail: set[str] | None = None
-    _doubtful: set[str] = field(default_factory=set)
-    """Parked records that were appended, and perhaps not committed."""
+    _doubtful: Doubtful = field(init=False)
 
+    def __post_init__(self) -> None:
+        self._doubtful = Doubtful(self.log, self.store)
+
+    @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
         """Poll, decode, deduplicate, handle, commit: one batch; the number of records read.
 
@@ -101,6 +116,7 @@ class Intake:
         if self._consumer is None:
             self._consumer = self.log.consumer(GROUP, [INBOX.name], self._start)
         self._rewind()
+        self._doubtful.settle()
         records = self._consumer.poll(self.batch, timeout)
         self._in_hand = _places(records)
         # Nobody's partition is nobody's turn: what waits too long is for those who take what comes.
@@ -108,7 +124,7 @@ class Intake:
         if not records:
             return expired
         self.probe("intake.read")
-        letters = [self._letter(record) for record in records]
+        letters = [self.letter(record) for record in records]
         try:
             self._take(records, letters)
         except (ConcurrencyError, FencedError, TransientError):
@@ -133,19 +149,33 @@ class Intake:
         Raises ConcurrencyError when somebody else has settled it first.
         """
         work = self._work_of_retry(letter)
-        self._publish_and_commit(work)
+        try:
+            self._publish_and_commit(work)
+        finally:
+            self._doubtful.settle()
         return "open" if any(new.id == letter.id for new in work.dead) else "retried"
 
     def body(self, letter: DeadLetter) -> bytes:
         """The body of a dead letter as it came. NotFoundError once the key of its day is destroyed."""
-        return self._letter_of(letter.id, letter.day, letter.box).body
+        return self.letter_of(letter.id, letter.day, letter.box).body
+
+    def letter_of(self, id_: str, day: str, box: bytes) -> Letter:
+        """What was set aside, as it came. NotFoundError once the key of its day is destroyed."""
+        stored = orjson.loads(decrypt_body(self._day_key(day), id_.encode(), box))
+        headers = tuple((name, bytes.fromhex(value)) for name, value in stored["headers"])
+        partition, offset = stored["at"]
+        return self._read(id_, bytes.fromhex(stored["body"]), headers, (partition, offset))
+
+    def letter(self, record: Record) -> Letter:
+        """The message in a record of the inbox."""
+        id_ = self._id(record.topic, record.partition, record.offset)
+        return self._read(id_, record.value or b"", record.headers, (record.partition, record.offset))
 
     def close(self) -> None:
         """Leave the group."""
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
-            self._tail = None
             self._in_hand.clear()
 
     # -- one batch -------------------------------------------------------------------------------
@@ -155,23 +185,9 @@ class Intake:
         self._at[topic, partition] = position
         # A crash between commit and redaction left bodies that have ended: they go now.
         left = self.log.unredacted(topic, partition, position)
-        self._redact(left, [self._letter(record) for record in left])
-        # A crash before the commit left parked records of messages that are still to be handled.
-        if last := self._parked_last():
-            end = min(self.log.end_offsets(topic)[partition], position + TAIL)
-            self._doubtful |= last & {self._id(topic, partition, at) for at in range(position, end)}
+        self._redact(left, [self.letter(record) for record in left])
+        self._doubtful.begin(partition, position)
         return position
-
-    def _parked_last(self) -> set[str]:
-        """The messages that the last records of the topic say are parked, as many as one batch may be."""
-        if self._tail is None:
-            self._tail = set()
-            for partition, end in self.log.end_offsets(PARKED.name).items():
-                at = max(0, end - TAIL)
-                while records := self.log.read(PARKED.name, partition, at, end, CHUNK):
-                    self._tail |= {r.key.decode() for r in records if r.value is not None}
-                    at = records[-1].offset + 1
-        return self._tail
 
     def _redact(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
         self.log.redact(
@@ -182,21 +198,44 @@ class Intake:
         )
 
     def _take(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
+        since = self.tracer.now()
         desk = self._desk()
         desk.work.positions = self._moves(records)
         desk.work.counts["read"] = len(records)
         for letter, unseen in self._handle(self._fresh(letters, desk.work), desk):
             self._park(letter, unseen, desk.work)
+        self._require_few(desk.work)
         self._publish_and_commit(desk.work)
+        self.tracer.taken(since, lambda: _taken(letters, desk.work))
 
     def _take_alone(self, record: Record, letter: Letter) -> None:
+        since = self.tracer.now()
         try:
             self._take([record], [letter])
         except InvalidMessageError as error:
             work = Work(positions=self._moves([record]))
             work.counts["read"] = 1
             self._bury(letter, error, work)
+            self._require_few(work)
             self._publish_and_commit(work)
+            self.tracer.taken(since, lambda: _taken([letter], work))
+
+    def _require_few(self, work: Work) -> None:
+        """Raise ConfigurationError rather than set aside a flood: then it is not the messages that are wrong.
+
+        The database counts, over all processes, so that whoever is started again stops again.
+        """
+        if not work.dead:
+            return
+        found = self.store.dead_letters_since(stamp(self.clock.now() - FLOOD)) + len(work.dead)
+        if found > self.ceiling:
+            raise ConfigurationError(
+                "too many messages cannot be used",
+                expected=f"at most {self.ceiling} dead letters in an hour",
+                got=f"{found}, the last for {work.dead[-1].code}",
+                hint="the next is not taken: see `heard dead-letters list`, mend what sends them or update"
+                " Heard, or raise HEARD_DEAD_LETTERS_CEILING to go on",
+            )  # fmt: skip
 
     def _moves(self, records: Sequence[Record]) -> dict[tuple[str, int], tuple[int, int]]:
         """{(topic, partition): (position before, position after)}; offsets may have gaps."""
@@ -219,19 +258,19 @@ class Intake:
 
     def _fresh(self, letters: Sequence[Letter], work: Work) -> list[Letter]:
         """Those that were not read before; duplicates are counted, reused ids set aside."""
-        known = self.store.handled([name for letter in letters if (name := _name(letter)) is not None])
+        bodies = [("", letter.content.fingerprint) for letter in letters]
+        names = [name for letter in letters if (name := name_of(letter)) is not None]
+        known = self.store.handled([*names, *bodies])
         fresh = []
-        for letter in letters:
-            name = _name(letter)
-            if name is None:
-                fresh.append(letter)
-                continue
-            before = known.get(name)
+        for letter, body in zip(letters, bodies, strict=True):
+            name = name_of(letter)
+            before = known.get(body) if name is None else known.get(name, known.get(body))
             if before is None:
-                known[name] = letter.content.fingerprint
-                work.handled.append(Handled(*name, letter.content.fingerprint))
+                if name is not None:
+                    known[name] = letter.content.fingerprint
+                    work.handled.append(Handled(*name, letter.content.fingerprint))
                 fresh.append(letter)
-            elif before == letter.content.fingerprint:
+            elif before in ("", letter.content.fingerprint):
                 work.counts["duplicates"] += 1
                 log.info("duplicate", **_trail(letter))
             else:
@@ -299,6 +338,7 @@ class Intake:
         log.info("parked", id=letter.id, waiting_for=unseen.stream, **_trail(letter))
         now = stamp(self.clock.now())
         day = letter.parked.day if letter.parked else now[:10]
+        self._doubtful.add(letter.id, letter.at)
         work.parked.append(
             Parked(
                 id=letter.id,
@@ -340,33 +380,25 @@ class Intake:
 
     def _publish_and_commit(self, work: Work) -> None:
         # Parked and dead records go out first: a crash in between repeats them under the same key.
-        outgoing = [
-            Outgoing(
-                PARKED.name,
-                p.id.encode(),
-                p.box,
-                (("waiting-for", p.waiting_for.encode()), ("day", p.day.encode())),
-            )
-            for p in work.parked
-        ]
         parked = {p.id for p in work.parked}
-        gone = dict.fromkeys([*work.released, *sorted(self._doubtful)])
-        outgoing += [Outgoing(PARKED.name, id_.encode(), None) for id_ in gone if id_ not in parked]
+        outgoing = [self._doubtful.standing(p) for p in work.parked]
+        outgoing += [gone(id_) for id_ in work.released if id_ not in parked]
         outgoing += [
             Outgoing(
-                DEAD_LETTERS.name, d.id.encode(), d.box, (("code", d.code.encode()), ("day", d.day.encode()))
+                DEAD_LETTERS.name, d.id.encode(), d.box, tuple((n, getattr(d, n).encode()) for n in _TOLD)
             )
             for d in work.dead
         ]
         if outgoing:
-            self._doubtful |= parked
             self.log.append(outgoing)
             self.probe("intake.set_aside")
         self.probe("intake.before_commit")
         self.store.commit(work)
-        self._doubtful.clear()
+        self._doubtful.remove(parked)
         self._at |= {place: after for place, (_, after) in work.positions.items()}
         self.probe("intake.after_commit")
+        for dead in work.dead:
+            self.meter.add(FOUND_DEAD, 1, dead.code)
         log.info("intake", **{name: count for name, count in work.counts.items() if count})
 
     # -- what has waited too long, and what is tried again ---------------------------------------
@@ -390,12 +422,12 @@ class Intake:
         return 0
 
     def _work_of_retry(self, dead: DeadLetter) -> Work:
-        letter = self._letter_of(dead.id, dead.day, dead.box)
+        letter = self.letter_of(dead.id, dead.day, dead.box)
         desk = self._desk()
         work = desk.work
-        name = _name(letter)
+        name = name_of(letter)
         before = None if name is None else self.store.handled([name]).get(name)
-        if before not in (None, letter.content.fingerprint):
+        if before not in (None, "", letter.content.fingerprint):
             self._bury(letter, _reused(), work)  # its id is another message's
         else:
             for waiter, unseen in self._handle([letter], desk):
@@ -414,10 +446,6 @@ class Intake:
     def _desk(self) -> Desk:
         return Desk(self.store, self.keys, self.clock, self.randomness, self.ids)
 
-    def _letter(self, record: Record) -> Letter:
-        id_ = self._id(record.topic, record.partition, record.offset)
-        return self._read(id_, record.value or b"", record.headers, (record.partition, record.offset))
-
     def _id(self, topic: str, partition: int, offset: int) -> str:
         return self.ids.of("letter", topic, str(partition), str(offset))
 
@@ -427,14 +455,8 @@ class Intake:
         return Letter(id_, body, headers, read(body, headers, self.ids, self.clock.now()), at)
 
     def _parked_letter(self, parked: Parked) -> Letter:
-        letter = self._letter_of(parked.id, parked.day, parked.box)
+        letter = self.letter_of(parked.id, parked.day, parked.box)
         return replace(letter, parked=parked)
-
-    def _letter_of(self, id_: str, day: str, box: bytes) -> Letter:
-        stored = orjson.loads(decrypt_body(self._day_key(day), id_.encode(), box))
-        headers = tuple((name, bytes.fromhex(value)) for name, value in stored["headers"])
-        partition, offset = stored["at"]
-        return self._read(id_, bytes.fromhex(stored["body"]), headers, (partition, offset))
 
     def _box(self, letter: Letter, day: str) -> bytes:
         stored = {
@@ -451,7 +473,8 @@ class Intake:
         return self._day_keys[day]
 
 
-def _name(letter: Letter) -> tuple[str, str] | None:
+def name_of(letter: Letter) -> tuple[str, str] | None:
+    """Source and id of the message, if it has both."""
     source, id_ = letter.content.source, letter.content.id
     return None if source is None or id_ is None else (source, id_)
 
@@ -459,6 +482,27 @@ def _name(letter: Letter) -> tuple[str, str] | None:
 def _trail(letter: Letter) -> dict[str, str | None]:
     """What a log line says of where the message came from: a message is what causes itself."""
     return {"correlation": letter.content.id, "causation": letter.content.id}
+
+
+def _taken(letters: Sequence[Letter], work: Work) -> Iterator[Taken]:
+    """How each of these ended; what was set free along with them has been told of before."""
+    dead = {letter.id: letter.code for letter in work.dead}
+    parked = {letter.id for letter in work.parked}
+    made = {(e.message.source, e.message.id) for e in work.events if e.message is not None}
+    made &= {(new.source, new.id) for new in work.handled}  # what was set free came in before
+    for letter in letters:
+        content, code = letter.content, dead.get(letter.id)
+        upstream = next((value for name, value in letter.headers if name in _UPSTREAM), None)
+        outcome: Literal["accepted", "parked", "dead_letter", "nothing_new"] = "nothing_new"
+        if code is not None:
+            outcome = "dead_letter"
+        elif letter.id in parked:
+            outcome = "parked"
+        elif (name := name_of(letter)) in made:
+            outcome = "accepted"
+            made.discard(name)  # the same again is a duplicate
+        type_ = content.event.TOPIC if isinstance(content, Message) else None
+        yield Taken(letter.id, content.id, upstream, outcome, type_, code)
 
 
 def _places(records: Sequence[Record]) -> set[tuple[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -12,8 +12,12 @@ from typing import Final
 import structlog
 from sqlalchemy import inspect
 
+from consumers.cases import TABLES as OF_CASES
+from consumers.cases import Cases
 from consumers.following import behind, follow
-from consumers.graph import TABLES, Graph, Heard
+from consumers.graph import TABLES as OF_THE_GRAPH
+from consumers.graph import Graph, Heard
+from consumers.resting import no_search_for_cycles
 from domain.duty import Discharged, Lapsed, Opened
 from domain.errors import ConcurrencyError, FencedError, TransientError
 from domain.event import Actor, Cause
@@ -26,11 +30,15 @@ from projections.view import Row
 from services.desk import Circumstances, Desk
 from services.faults import Probe, nothing
 from services.ports import Clock, Consumer, EventStore, KeyStore, Log, Randomness, Record, Stored
+from services.telemetry import NO_TRACER, Tracer
 from services.topics import EVENTS
 from services.workflows import Signal, Step, decide, due, evolve, take
 
 GROUP: Final = "processes"
 ROLE: Final = "neighbourhood_team"
+
+TABLES: Final = {**OF_THE_GRAPH, **OF_CASES}
+"""All that this loop remembers."""
 
 _since = attrgetter("since")
 
@@ -50,9 +58,11 @@ class Processes:
     ids: Ids
     probe: Probe = nothing
     batch: int = 1000
+    tracer: Tracer = NO_TRACER
     _consumer: Consumer | None = None
     _marks: dict[tuple[str, int], Mark] = field(default_factory=dict)
 
+    @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
         """Poll, decode, ask the rules, write duties, commit: one batch; the number of records read.
 
@@ -62,16 +72,18 @@ class Processes:
         """
         if self._consumer is None:
             self._make_tables()
-            self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start)
+            self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start, alone=True)
         records = self._consumer.poll(self.batch, timeout)
         if not records:
             return 0
+        since = self.tracer.now()
         try:
             self._take(records)
         except (ConcurrencyError, FencedError, TransientError):
             self.close()  # the next step begins where the database says, whenever it answers again
             raise
         self.probe("processes.after_commit")
+        self.tracer.followed(GROUP, since, records)
         # Of these records' partitions only: others that it once held may be another runner's by now.
         places = {(record.topic, record.partition) for record in records}
         self._consumer.commit({place: self._marks[place].next for place in places})
@@ -109,19 +121,20 @@ class Processes:
             self.views.move(db, GROUP, batch.moves)
             graph = Graph(db, self.store)
             found = graph.add(batch.events)
-            duties = self._duties(graph, found)
+            things = graph.things({heard.signal.about for heard in found})
+            duties = self._duties(Cases(db), things, found)
             self.probe("processes.before_commit")
         self._marks |= {place: after for place, (_, after) in batch.moves.items()}
         log.info("processed", events=len(batch.events), signals=len(found), duties=duties)
 
-    def _duties(self, graph: Graph, found: Collection[Heard]) -> int:
+    def _duties(self, memory: Cases, things: Mapping[str, Row], found: Collection[Heard]) -> int:
         """Write what the rules ask for; how many events that were."""
         by_case: defaultdict[tuple[str, str], list[Heard]] = defaultdict(list)
         for heard in found:
             by_case[heard.signal.rule, heard.signal.about].append(heard)
-        cases = graph.cases(by_case)
-        things = graph.things({about for _, about in by_case})
+        cases = memory.read(by_case, things)
         steps: list[Step] = []
+        written = 0
         for key, new in by_case.items():
             case, todo = cases[key], []
             # As if each event came alone: so what a duty rests on does not depend on where batches end.
@@ -130,22 +143,22 @@ class Processes:
                     case = evolve(case, heard.signal)
                 todo += (next_ := decide(case))
                 case = take(case, next_)
-            graph.keep(things[key[1]], key[0], case, todo)
+            memory.keep(things[key[1]], key[0], case, todo)
             steps += todo
         if steps:
             self.probe("processes.before_duties")
-            self._write(graph, steps)
-        graph.flush()
-        return len(steps)
+            written = self._write(things, steps)
+        memory.flush()
+        return written
 
-    def _write(self, graph: Graph, steps: Sequence[Step]) -> None:
+    def _write(self, things: Mapping[str, Row], steps: Sequence[Step]) -> int:
+        """Write what is not written yet; how many events that were."""
         desk = Desk(self.store, self.keys, self.clock, self.randomness, self.ids)
         streams = [self._stream(step.start) for step in steps]
         desk.load(streams)
-        about = graph.things({step.start.about for step in steps})
         forces: dict[str, list[Stored]] = {}
         for step, stream in zip(steps, streams, strict=True):
-            thing = about[step.start.about]
+            thing = things[step.start.about]
             event: Opened | Discharged | Lapsed
             match step.fact:
                 case "opened":
@@ -166,6 +179,7 @@ class Processes:
             desk.record(stream, event, (because,), circumstances)
         if desk.work.events:
             self.store.commit(desk.work)
+        return len(desk.work.events)
 
     def _stream(self, start: Signal) -> StreamId:
         return StreamId(self.ids.of("duty", start.rule, start.about, start.event_id))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ import structlog
 from sqlalchemy import Connection
 
 from consumers.following import behind, follow
+from consumers.resting import no_search_for_cycles
 from domain.errors import FencedError, TransientError
 from projections.store import LIVE, Mark, Marks, SupersededError, ViewStore
 from services.faults import Probe, nothing
 from services.ports import Consumer, Log, Record
+from services.telemetry import NO_TRACER, Tracer
 from services.topics import EVENTS, SEALED
 
 GROUP: Final = "projector"
@@ -34,9 +35,11 @@ class Projector:
     views: ViewStore
     probe: Probe = nothing
     batch: int = 1000
+    tracer: Tracer = NO_TRACER
     _consumer: Consumer | None = None
     _marks: dict[tuple[str, int], Mark] = field(default_factory=dict)
 
+    @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
         """Poll, decode, fold, commit: one batch; the number of records read.
 
@@ -51,12 +54,14 @@ class Projector:
         records = self._consumer.poll(self.batch, timeout)
         if not records:
             return 0
+        since = self.tracer.now()
         try:
             self._take(records)
         except (FencedError, TransientError):
             self.close()  # the next step begins where the database says, whenever it answers again
             raise
         self.probe("projector.after_commit")
+        self.tracer.followed(GROUP, since, records)
         # Of these records' partitions only: others that it once held may be another runner's by now.
         places = {(record.topic, record.partition) for record in records}
         self._consumer.commit({place: self._marks[place].next for place in places})
@@ -153,7 +158,7 @@ def _load(
     batch: int,
 ) -> None:
     """Fold everything up to `live`, a transaction a batch."""
-    with _no_search_for_cycles():
+    with no_search_for_cycles():
         for records in _up_to(log_, live, marks, batch):
             with views.writing() as db:
                 views.hold(db, names, generation)
@@ -181,15 +186,3 @@ def _fold(
     found = follow(records, marks)
     views.apply(db, dict.fromkeys(names, generation), found.events)
     marks |= {place: after for place, (_, after) in found.moves.items()}
-
-
-@contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    # A large batch is many objects at once and no cycles; to look for them took a fifth of a rebuild.
-    searching = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if searching:
-            gc.enable()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
-from domain.errors import RETRIED, FencedError
+from domain.errors import RETRIED, FencedError, HeardError
+from services.telemetry import BATCH_RECORDS, BATCH_SECONDS, BATCHES_FAILED, Meter
 
 PATIENCE: Final = 30
 """How often in a row a loop may fail for the moment before it gives up."""
@@ -32,6 +35,37 @@ class Loop(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A loop whose batches are measured; in everything else it is that loop."""
+
+    name: str
+    loop: Loop
+    meter: Meter
+    monotonic: Callable[[], float] = time.monotonic
+
+    def step(self, timeout: float = 0.0) -> int:
+        """See `Loop.step`; a step that found nothing is no batch."""
+        began = self.monotonic()
+        try:
+            done = self.loop.step(timeout)
+        except HeardError as error:
+            self.meter.add(BATCHES_FAILED, 1, self.name, error.code)
+            raise
+        if done:
+            self.meter.observe(BATCH_RECORDS, done, self.name)
+            self.meter.observe(BATCH_SECONDS, self.monotonic() - began, self.name)
+        return done
+
+    def behind(self) -> bool:
+        """See `Loop.behind`."""
+        return self.loop.behind()
+
+    def close(self) -> None:
+        """See `Loop.close`."""
+        self.loop.close()
+
+
 def run(
     loops: Sequence[Loop],
     *,
@@ -47,28 +81,40 @@ def run(
     run. The loops are closed at the end.
     """
     handled = 0
-    failures = [0] * len(loops)
+    failures: Counter[tuple[int, str]] = Counter()
+
+    def tried(at: int, ask: Callable[[], int]) -> int:
+        """What the loop answers; 1 if it failed for the moment, for then something may be left to do."""
+        place = at, ask.__name__
+        try:
+            answer = ask()
+        except RETRIED as error:
+            failures[place] += 1
+            log.warning(
+                "trying again",
+                code=error.code,
+                reason=error.message,
+                got=error.got,
+                failures=failures[place],
+            )
+            if failures[place] > PATIENCE:
+                raise
+            if isinstance(error, FencedError) and failures[place] > 3:
+                loops[at].close()  # what it holds is of no use: its next step asks for the role anew
+            wait(min(0.01 * 2 ** failures[place], 2.0))
+            return 1
+        del failures[place]
+        return answer
+
     try:
         while not stopped():
-            done = 0
-            for at, loop in enumerate(loops):
-                try:
-                    done += loop.step()
-                    failures[at] = 0
-                except RETRIED as error:
-                    failures[at] += 1
-                    log.warning("trying again", code=error.code, reason=error.message, failures=failures[at])
-                    if failures[at] > PATIENCE:
-                        raise
-                    if isinstance(error, FencedError) and failures[at] > 3:
-                        loop.close()  # what it holds is of no use: its next step asks for the role anew
-                    done += 1
-                    wait(min(0.01 * 2 ** failures[at], 2.0))
+            done = sum(tried(at, loop.step) for at, loop in enumerate(loops))
             handled += done
             progress(handled)
             if not done:
                 # Asked twice: what one loop finished after its turn can be work for those before it.
-                if until_idle and not any(loop.behind() for loop in (*loops, *loops)):
+                twice = (*enumerate(loops), *enumerate(loops))
+                if until_idle and not any(tried(at, loop.behind) for at, loop in twice):
                     break
                 wait(0.02)
     finally:

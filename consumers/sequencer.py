@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import orjson
 import structlog
 
+from consumers.resting import no_search_for_cycles
 from domain.errors import FencedError, IntegrityError, TransientError
 from services.faults import Probe, nothing
 from services.partitioning import partition_of
 from services.ports import EventStore, Log, Outgoing, Producer, Record, SealedValue, Stored
-from services.topics import EVENTS, SEALED
+from services.telemetry import NO_TRACER, Tracer
+from services.topics import EVENTS, INBOX, SEALED
 
 NAME: Final = "sequencer"
 LOOKS: Final = 50
@@ -33,12 +35,16 @@ class Sequencer:
     log: Log
     probe: Probe = nothing
     batch: int = 1000
+    tracer: Tracer = NO_TRACER
     _producer: Producer | None = None
     _fenced: bool = False
     _looks: int = 0
     _position: int = 0
     _last: dict[tuple[str, int], int] = field(default_factory=dict)
+    _due: tuple[int, bytes] | None = None
+    """Once this position is published, all that intake had made of the inbox up to there is."""
 
+    @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
         """Publish one batch; the number of events published.
 
@@ -52,6 +58,7 @@ class Sequencer:
         stored = self.store.after(self._position, self.batch)
         if not stored:
             return 0
+        since = self.tracer.now()
         boxes = self.store.sealed_of([s.envelope.id for s in stored])
         self.probe("sequencer.before_publish")
         try:
@@ -60,8 +67,9 @@ class Sequencer:
             self._fenced, self._looks = isinstance(error, FencedError), 0
             self.close()
             raise
-        self.probe("sequencer.after_publish")
         self._position = stored[-1].position
+        self.probe("sequencer.after_publish")
+        self.tracer.published(since, stored)
         if boxes:
             self.store.drop_sealed(event_ids=[box.event_id for box in boxes], published=self._position)
         log.info("published", events=len(stored), sealed=len(boxes), position=self._position)
@@ -79,11 +87,16 @@ class Sequencer:
 
     def _begin(self) -> None:
         # Fence the predecessor first: what it still wrote is committed or lost before we look.
-        self._producer = self.log.producer(NAME)
+        producer = self.log.producer(NAME)
+        try:
+            self._last = self._published()
+            self._position = max(self._last.values(), default=0)
+            self.store.drop_sealed(published=self._position)
+        except BaseException:
+            producer.close()  # whoever has not seen the end must not publish: the next step looks anew
+            raise
+        self._producer = producer
         self._fenced = False
-        self._last = self._published()
-        self._position = max(self._last.values(), default=0)
-        self.store.drop_sealed(published=self._position)
         log.info("sequencer began", position=self._position)
 
     def _published(self) -> dict[tuple[str, int], int]:
@@ -111,16 +124,35 @@ class Sequencer:
             by_event.setdefault(box.event_id, []).append(box)
         last = dict(self._last)
         outgoing: list[Outgoing] = []
+        inbox = self._inbox(stored[-1].position)
         for item in stored:
             envelope = item.envelope
             key = envelope.key.encode()
-            outgoing.append(self._record(EVENTS.name, key, key, envelope.bytes, item.position, last))
+            record = self._record(EVENTS.name, key, key, envelope.bytes, item.position, last)
+            more = self.tracer.header(envelope)
+            if inbox and item is stored[-1]:
+                more = (*more, ("inbox", inbox))
+            outgoing.append(replace(record, headers=record.headers + more) if more else record)
             for box in by_event.get(envelope.id, ()):
                 value = orjson.dumps({"key_id": box.key_id, "key": envelope.key, "box": box.box.hex()})
                 name = f"{box.event_id}/{box.path}".encode()
                 outgoing.append(self._record(SEALED.name, key, name, value, item.position, last))
         self._producer.send(outgoing)
         self._last = last
+
+    def _inbox(self, upto: int) -> bytes | None:
+        """How far the inbox has been handled for certain once everything up to that position is published.
+
+        Positions first, then the end: what moved the positions has its events below that end.
+        """
+        positions = self.store.positions(INBOX.name)
+        now = (self.store.end(), orjson.dumps({str(p): at for p, at in sorted(positions.items())}))
+        for due in (now, self._due):
+            if due is not None and due[0] <= upto:
+                self._due = None if due is now else now
+                return due[1] if positions else None
+        self._due = self._due or now
+        return None
 
     def _record(
         self,
@@ -149,12 +181,29 @@ def previous_of(record: Record) -> int:
     return _number(record, "previous")
 
 
+def inbox_of(record: Record) -> dict[int, int]:
+    """{partition of the inbox: offset} below which every message had ended, and what it made is published.
+
+    Empty where the record does not say.
+    """
+    try:
+        return {
+            int(partition): int(at) for partition, at in orjson.loads(record.header("inbox") or "{}").items()
+        }
+    except (ValueError, AttributeError):
+        raise _foreign(record, "header `inbox` that holds offsets") from None
+
+
 def _number(record: Record, name: str) -> int:
     written = record.header(name) or b"0"
     if not written.isdigit():
-        raise IntegrityError(
-            f"a record of {record.topic}/{record.partition} does not say where it stands",
-            expected=f"a header `{name}` that holds a number", got="another",
-            hint="stop; somebody else writes to this topic",
-        )  # fmt: skip
+        raise _foreign(record, f"header `{name}` that holds a number")
     return int(written)
+
+
+def _foreign(record: Record, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"a record of {record.topic}/{record.partition} does not say where it stands",
+        expected=f"a {expected}", got="another",
+        hint="stop; somebody else writes to this topic",
+    )  # fmt: skip

@@ -17,6 +17,9 @@ from services.topics import INBOX
 
 STRUCTURED: Final = (("content-type", b"application/cloudevents+json"),)
 _BATCH: Final = 1000
+_NO_MESSAGE: Final = ("not_json", "not_a_cloudevent")
+_EACH_LINE: Final = "; each line is one message (a JSON object)"
+"""Said where a line is none: whoever gives a list, or a document over many lines, learns the form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ def check(line: bytes, number: int, ids: Ids, now: datetime) -> Message | Reject
         if isinstance(found, Unusable):
             raise found.error
     except InvalidMessageError as error:
-        return Rejected(number, error.code, error.field, f"{error.message}: {error.expected}")
+        expected = f"{error.expected}{_EACH_LINE}" if error.code in _NO_MESSAGE else error.expected
+        return Rejected(number, error.code, error.field, f"{error.message}: {expected}")
     return found
 
 

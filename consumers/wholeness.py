@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from consumers.sequencer import position_of
 from domain.errors import IntegrityError
-from domain.event import Reported
+from domain.event import Envelope, Reported
 from domain.ids import Ids
 from services.ports import EventStore, Log
 from services.topics import EVENTS, INBOX
@@ -25,7 +25,8 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
         yield IntegrityError(
             "the event store is missing, or older than the topics",
             expected=f"events up to position {published}, which were published", got=f"{recorded}",
-            hint="restore the event store (write.db) from its backup",
+            hint="restore the event store (write.db) from its backup; where there is none, give it empty"
+            " databases and run `heard restore`",
         )  # fmt: skip
     for partition, end in sorted(log.end_offsets(INBOX.name).items()):
         if (read := store.position(INBOX.name, partition)) > end:
@@ -34,7 +35,7 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
                 expected=f"an inbox of {read} records in partition {partition}", got=f"{end}",
                 hint="restore the log (log.db) from its backup",
             )  # fmt: skip
-    if not _keys_fit(store, ids):
+    if not keys_fit([stored.envelope for stored in store.after(0, 100)], ids):
         yield IntegrityError(
             "the key store is not the one under which the record was written",
             expected="the installation's id key", got="another one",
@@ -48,10 +49,9 @@ def published_until(log: Log) -> int:
     return max((position_of(record) for record in last if record is not None), default=0)
 
 
-def _keys_fit(store: EventStore, ids: Ids) -> bool:
+def keys_fit(beginning: Iterable[Envelope], ids: Ids) -> bool:
     """Whether the first thing that upstream named has the id that this key gives it."""
-    for stored in store.after(0, 100):
-        e = stored.envelope
+    for e in beginning:
         if e.version == 1 and isinstance(e.event, Reported) and e.kind != "support" and e.message:
             return e.stream == ids.stream(e.kind, e.force, e.message.source, e.event.ref)
     return True

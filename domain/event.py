@@ -210,7 +210,7 @@ def write(
         "force": force,
         "neighbourhood": neighbourhood,
         "key": key,
-        "occurred": occurred.model_dump(by_alias=True, exclude_none=True),
+        "occurred": _filled({"kind": occurred.kind, "from": occurred.from_, "to": occurred.to}),
         "known_at": known_at,
         "recorded_at": recorded_at,
         "actor": _filled({"role": actor.role, "pseudonym": actor.pseudonym}),
@@ -224,7 +224,35 @@ def write(
         "pub": pub,
         "sealed": dict(sealed),
     }
-    return read(canonical.encode(_filled(document)))
+    return _envelope(
+        bytes=canonical.encode(_filled(document)),
+        type=event.TOPIC,
+        id=id,
+        stream=stream,
+        version=version,
+        prev=prev,
+        force=force,
+        neighbourhood=neighbourhood,
+        key=key,
+        place=key.partition("/")[2],
+        occurred=occurred,
+        known_at=known_at,
+        recorded_at=recorded_at,
+        actor=actor,
+        causes=causes,
+        message=message,
+        caused_by=caused_by,
+        correlation=correlation,
+        pub=pub,
+        sealed=document["sealed"],
+    )
+
+
+def _envelope(**fields: Any) -> Envelope:
+    # A frozen dataclass sets its fields one by one, the long way round, and this runs for every event.
+    made = object.__new__(Envelope)
+    made.__dict__.update(fields)
+    return made
 
 
 def _filled(document: dict[str, Any]) -> dict[str, Any]:
@@ -241,7 +269,7 @@ def read(data: bytes) -> Envelope:
                 hint="a newer Heard wrote this: update this program",
             )  # fmt: skip
         message, when = d.get("message"), d["occurred"]
-        return Envelope(
+        return _envelope(
             bytes=data,
             type=d["type"],
             id=d["id"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from dataclasses import dataclass
 
@@ -23,10 +22,10 @@ class Ids:
     def of(self, kind: str, *names: str) -> str:
         """UUIDv8 (RFC 9562) of HMAC-SHA-256 over the kind and the names, lower case with hyphens."""
         mac = self._mac(kind, names)
-        value = int.from_bytes(mac[:16], "big")
-        value = value & ~(0xF << 76) | (0x8 << 76)
-        value = value & ~(0x3 << 62) | (0x2 << 62)
-        text = f"{value:032x}"
+        value = bytearray(mac[:16])
+        value[6] = value[6] & 0x0F | 0x80
+        value[8] = value[8] & 0x3F | 0x80
+        text = value.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def stream(self, kind: str, force: str, source: str, reference: str) -> StreamId:
@@ -49,4 +48,4 @@ class Ids:
     def _mac(self, kind: str, names: tuple[str, ...]) -> bytes:
         # Lengths, not only separators: ("a", "bc") and ("ab", "c") must differ whatever is in them.
         parts = [f"{len(part)}{_SEPARATOR}{part}" for part in (kind, *names)]
-        return hmac.new(self.key, _SEPARATOR.join(parts).encode(), hashlib.sha256).digest()
+        return hmac.digest(self.key, _SEPARATOR.join(parts).encode(), "sha256")

@@ -1,7 +1,7 @@
 """Where do facts lie first? The `EventStore` port over the recorders of `eventsourcing`.
 
-The recorder's own table, lock and insert hold the events; Heard's bookkeeping (handled messages,
-parked, dead letters, positions, sealed values to be published) is written in the same transaction.
+The recorder's own table and insert hold the events; Heard's bookkeeping (handled messages, parked,
+dead letters, positions, sealed values to be published) is written in the same transaction.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,36 +35,15 @@ from domain.errors import (
     TransientError,
 )  # fmt: skip
 from domain.event import Envelope, read
-from infra.databases import address
-from services.ports import DeadLetter, Parked, SealedValue, Stored, Unused, Waiting, Work
+from infra.databases import LOCK_TIMEOUT, PLANNING, address, no_right
+from infra.refill import SqlRefill
+from services.ports import DeadLetter, Parked, Refill, SealedValue, Stored, Unused, Waiting, Work
 
-_TABLES: Final = (
-    """CREATE TABLE IF NOT EXISTS intake_positions (
-        topic {text} NOT NULL, part INTEGER NOT NULL, next BIGINT NOT NULL, PRIMARY KEY (topic, part))""",
-    "CREATE TABLE IF NOT EXISTS message_counts (name {text} PRIMARY KEY, n BIGINT NOT NULL)",
-    """CREATE TABLE IF NOT EXISTS handled_messages (
-        source {text} NOT NULL, id {text} NOT NULL, fingerprint {text} NOT NULL, PRIMARY KEY (source, id))""",
-    """CREATE TABLE IF NOT EXISTS parked_messages (
-        id {text} PRIMARY KEY, source {text} NOT NULL, message_id {text} NOT NULL,
-        waiting_for {text} NOT NULL, waiting_name {text} NOT NULL, since {text} NOT NULL,
-        day {text} NOT NULL, box {blob} NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS parked_by_stream ON parked_messages (waiting_for)",
-    "CREATE INDEX IF NOT EXISTS parked_by_age ON parked_messages (since, id)",
-    """CREATE TABLE IF NOT EXISTS dead_letters (
-        id {text} PRIMARY KEY, source {text}, message_id {text}, code {text} NOT NULL, field {text} NOT NULL,
-        reason {text} NOT NULL, status {text} NOT NULL, at {text} NOT NULL, day {text} NOT NULL,
-        box {blob} NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS dead_by_age ON dead_letters (at, id)",
-    """CREATE TABLE IF NOT EXISTS sealed_outbox (
-        event_id {text} NOT NULL, path {text} NOT NULL, key_id {text} NOT NULL, box {blob} NOT NULL,
-        position BIGINT, PRIMARY KEY (event_id, path))""",
-    "CREATE INDEX IF NOT EXISTS sealed_by_key ON sealed_outbox (key_id)",
-    "CREATE INDEX IF NOT EXISTS sealed_by_position ON sealed_outbox (position)",
-)
 _PARKED: Final = ("id", "source", "message_id", "waiting_for", "waiting_name", "since", "day", "box")
 _DEAD: Final = (
     "id", "source", "message_id", "code", "field", "reason", "status", "at", "day", "box",
 )  # fmt: skip
+_OUTBOX: Final = ("event_id", "path", "key_id", "box", "position")
 
 _T = TypeVar("_T")
 
@@ -86,28 +66,44 @@ class _Cursor(Protocol):
     rowcount: int
 
     def execute(self, sql: str, parameters: Mapping[str, Any]) -> Any: ...
-    def executemany(self, sql: str, parameters: Sequence[Mapping[str, Any]]) -> Any: ...
+    def executemany(self, sql: str, parameters: Sequence[Any]) -> Any: ...
     def fetchall(self) -> list[Any]: ...
 
 
 class Recorder(Protocol):
     """A recorder of `eventsourcing`, as far as its SQL differs between databases."""
 
-    text: str
-    """A column of text that sorts by its bytes, as Python does, whatever the database's locale."""
-    blob: str
     position: str
+    """The column that holds an event's position."""
 
     def transaction(self, *, write: bool) -> AbstractContextManager[_Cursor]:
         """A transaction that is committed at its end and rolled back by an exception."""
         ...
 
-    def insert(self, cursor: _Cursor, events: Sequence[StoredEvent]) -> None:
-        """The recorder's own insert, in the caller's transaction."""
+    def insert(self, cursor: _Cursor, events: Sequence[StoredEvent]) -> int:
+        """Events into the recorder's table, in the caller's transaction; the position of the last."""
         ...
 
-    def lock(self, cursor: _Cursor) -> None:
-        """Wait until nobody else inserts, and let nobody insert before this transaction ends."""
+    def write(
+        self, cursor: _Cursor, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """New rows, as many at once as there are."""
+        ...
+
+    def settled(self, cursor: _Cursor) -> int:
+        """A position: at or below it nothing can come any more that the next statement does not see."""
+        ...
+
+    def make(self, cursor: _Cursor) -> None:
+        """From here to the end of the transaction nobody else may `wait`; others may `make` as well."""
+        ...
+
+    def wait(self, cursor: _Cursor) -> None:
+        """From here to the end of the transaction nobody else may `make` or `wait`."""
+        ...
+
+    def go_on_after(self, cursor: _Cursor, position: int) -> None:
+        """Give the next event a position above this one, which a refill has written."""
         ...
 
     def sql(self, text: str) -> str:
@@ -116,10 +112,6 @@ class Recorder(Protocol):
 
     def array(self, values: Collection[str]) -> Any:
         """The parameter for an `IN (:[name])` list."""
-        ...
-
-    def create(self, statements: Sequence[str]) -> None:
-        """The recorder's tables and ours."""
         ...
 
     def close(self) -> None:
@@ -132,8 +124,6 @@ class SqlEventStore:
 
     def __init__(self, recorder: Recorder) -> None:
         self._db = recorder
-        with _our_errors():
-            recorder.create([s.format(text=recorder.text, blob=recorder.blob) for s in _TABLES])
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -160,12 +150,19 @@ class SqlEventStore:
 
     def after(self, position: int, limit: int) -> list[Stored]:
         """Events in commit order after `position`, none ever missed."""
-        rows = self._select(
-            f"SELECT {self._db.position} AS position, state FROM stored_events"  # noqa: S608
-            f" WHERE {self._db.position} > :position ORDER BY {self._db.position} LIMIT :limit",
-            position=position,
-            limit=limit,
-        )
+        with _our_errors(), self._db.transaction(write=False) as cursor:
+            settled = self._db.settled(cursor)
+            if settled <= position:
+                return []
+            cursor.execute(
+                self._db.sql(
+                    f"SELECT {self._db.position} AS position, state FROM stored_events"  # noqa: S608
+                    f" WHERE {self._db.position} > :position AND {self._db.position} <= :settled"
+                    f" ORDER BY {self._db.position} LIMIT :limit"
+                ),
+                {"position": position, "settled": settled, "limit": limit},
+            )
+            rows = cursor.fetchall()
         return [Stored(row["position"], read(bytes(row["state"]))) for row in rows]
 
     def end(self) -> int:
@@ -182,33 +179,34 @@ class SqlEventStore:
         )
         return [Stored(row["position"], read(bytes(row["state"]))) for row in rows]
 
+    def positions_of(self, streams: Collection[str], type: str) -> dict[str, list[int]]:
+        """{stream: positions of its events of that type, in order}; streams without one are left out."""
+        rows = self._select(
+            f"SELECT originator_id, {self._db.position} AS position FROM stored_events"  # noqa: S608
+            " WHERE originator_id IN (:[streams]) AND topic = :topic ORDER BY originator_version",
+            streams=self._db.array(streams),
+            topic=type,
+        )
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for row in rows:
+            found[row["originator_id"]].append(row["position"])
+        return dict(found)
+
     # -- one transaction -------------------------------------------------------------------------
 
     def commit(self, work: Work) -> None:
         """Write all of it in one transaction (see the port for what it raises)."""
         with _our_errors(), self._db.transaction(write=True) as cursor:
+            # The same order in every transaction: two that lock in another would wait for each other.
+            # The events come late, as readers wait from then on; the counts, which all share, come last.
             if work.parked:
-                # First, as the insert does: two that lock in another order would wait for each other.
-                self._db.lock(cursor)
+                self._db.wait(cursor)
                 self._awaits_what_is_not_there(cursor, work)
-            if work.events:
-                self._db.insert(cursor, [EnvelopeMapper.to_stored_event(e) for e in work.events])
+            elif any(event.version == 1 for event in work.events):
+                self._db.make(cursor)
             self._move(cursor, work.positions)
-            self._many(
-                cursor,
-                "INSERT INTO handled_messages (source, id, fingerprint) VALUES (:source, :id, :fingerprint)",
-                [{"source": h.source, "id": h.id, "fingerprint": h.fingerprint} for h in work.handled],
-            )
-            self._many(
-                cursor,
-                # With the last position of this transaction, for nobody else inserts meanwhile.
-                "INSERT INTO sealed_outbox (event_id, path, key_id, box, position) VALUES (:event_id, :path,"  # noqa: S608
-                f" :key_id, :box, (SELECT MAX({self._db.position}) FROM stored_events))",
-                [
-                    {"event_id": s.event_id, "path": s.path, "key_id": s.key_id, "box": s.box}
-                    for s in work.sealed
-                ],
-            )
+            handled = [(h.source, h.id, h.fingerprint) for h in work.handled]
+            self._db.write(cursor, "handled_messages", ("source", "id", "fingerprint"), handled)
             self._each(
                 cursor,
                 "DELETE FROM parked_messages WHERE id = :id",
@@ -216,7 +214,8 @@ class SqlEventStore:
                 "somebody else has released a parked message first",
             )
             self._leaves_nobody_waiting(cursor, work)
-            self._many(cursor, _insert("parked_messages", _PARKED), [_row(p, _PARKED) for p in work.parked])
+            parked = [tuple(_row(p, _PARKED).values()) for p in work.parked]
+            self._db.write(cursor, "parked_messages", _PARKED, parked)
             self._each(
                 cursor,
                 "UPDATE dead_letters SET status = :status WHERE id = :id AND status = 'open'",
@@ -232,6 +231,11 @@ class SqlEventStore:
                 [_row(d, _DEAD) for d in work.dead],
                 "somebody else has set the message aside first",
             )
+            last = None
+            if work.events:
+                last = self._db.insert(cursor, [EnvelopeMapper.to_stored_event(e) for e in work.events])
+            sealed = [(v.event_id, v.path, v.key_id, v.box, last) for v in work.sealed]
+            self._db.write(cursor, "sealed_outbox", _OUTBOX, sealed)
             self._many(
                 cursor,
                 "INSERT INTO message_counts (name, n) VALUES (:name, :n)"
@@ -327,6 +331,11 @@ class SqlEventStore:
         rest = "parked_messages WHERE since < :before ORDER BY since, id LIMIT :limit"
         return self._rows(Parked, _PARKED, rest, before=before, limit=limit)
 
+    def parked_of(self, ids: Collection[str]) -> set[str]:
+        """Those of these messages that are parked."""
+        rows = self._select("SELECT id FROM parked_messages WHERE id IN (:[ids])", ids=self._db.array(ids))
+        return {row["id"] for row in rows}
+
     def all_parked(self) -> list[Waiting]:
         """Every parked message, oldest first."""
         return self._rows(Waiting, _PARKED[:-1], "parked_messages ORDER BY since, id")
@@ -343,6 +352,11 @@ class SqlEventStore:
     def open_dead_letters(self) -> int:
         """How many dead letters are open."""
         [row] = self._select("SELECT COUNT(*) AS n FROM dead_letters WHERE status = 'open'")
+        return int(row["n"])
+
+    def dead_letters_since(self, instant: str) -> int:
+        """How many messages have become dead letters after that instant."""
+        [row] = self._select("SELECT COUNT(*) AS n FROM dead_letters WHERE at > :instant", instant=instant)
         return int(row["n"])
 
     def latest_set_aside(self) -> tuple[str | None, str | None]:
@@ -372,10 +386,15 @@ class SqlEventStore:
         )
         return rows[0]["next"] if rows else 0
 
+    def positions(self, topic: str) -> dict[int, int]:
+        """{partition: the next offset that intake reads} of those where it has read something."""
+        rows = self._select("SELECT part, next FROM intake_positions WHERE topic = :topic", topic=topic)
+        return {row["part"]: row["next"] for row in rows}
+
     def sources(self) -> list[str]:
         """Every source that a message has come from; one look into the index for each."""
         rows = self._select(
-            "WITH RECURSIVE known AS (SELECT MIN(source) AS source FROM handled_messages"
+            "WITH RECURSIVE known AS (SELECT MIN(source) AS source FROM handled_messages WHERE source > ''"
             " UNION ALL SELECT (SELECT MIN(source) FROM handled_messages WHERE source > known.source)"
             " FROM known WHERE known.source IS NOT NULL)"
             " SELECT source FROM known WHERE source IS NOT NULL"
@@ -409,6 +428,13 @@ class SqlEventStore:
                 {"published": published},
             )
 
+    @contextmanager
+    def refilling(self) -> Iterator[Refill]:
+        """Fill the store again in one transaction. ConfigurationError unless it is empty."""
+        with _our_errors(), self._db.transaction(write=True) as cursor:
+            self._db.wait(cursor)  # as long as nothing is there, whoever writes an event makes a thing
+            yield SqlRefill(self._db, cursor)
+
     def close(self) -> None:
         """Release every connection."""
         self._db.close()
@@ -434,6 +460,30 @@ def _read_row(row: Any, columns: Sequence[str]) -> dict[str, Any]:
 
 # -- SQLite --------------------------------------------------------------------------------------
 
+_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS intake_positions (
+        topic TEXT NOT NULL, part INTEGER NOT NULL, next BIGINT NOT NULL, PRIMARY KEY (topic, part))""",
+    "CREATE TABLE IF NOT EXISTS message_counts (name TEXT PRIMARY KEY, n BIGINT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS handled_messages (
+        source TEXT NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (source, id))""",
+    """CREATE TABLE IF NOT EXISTS parked_messages (
+        id TEXT PRIMARY KEY, source TEXT NOT NULL, message_id TEXT NOT NULL,
+        waiting_for TEXT NOT NULL, waiting_name TEXT NOT NULL, since TEXT NOT NULL,
+        day TEXT NOT NULL, box BLOB NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS parked_by_stream ON parked_messages (waiting_for)",
+    "CREATE INDEX IF NOT EXISTS parked_by_age ON parked_messages (since, id)",
+    """CREATE TABLE IF NOT EXISTS dead_letters (
+        id TEXT PRIMARY KEY, source TEXT, message_id TEXT, code TEXT NOT NULL, field TEXT NOT NULL,
+        reason TEXT NOT NULL, status TEXT NOT NULL, at TEXT NOT NULL, day TEXT NOT NULL,
+        box BLOB NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS dead_by_age ON dead_letters (at, id)",
+    """CREATE TABLE IF NOT EXISTS sealed_outbox (
+        event_id TEXT NOT NULL, path TEXT NOT NULL, key_id TEXT NOT NULL, box BLOB NOT NULL,
+        position BIGINT, PRIMARY KEY (event_id, path))""",
+    "CREATE INDEX IF NOT EXISTS sealed_by_key ON sealed_outbox (key_id)",
+    "CREATE INDEX IF NOT EXISTS sealed_by_position ON sealed_outbox (position)",
+)
+
 
 class SqliteRecorder(SQLiteApplicationRecorder):
     """The embedded default: one file, WAL, one writer at a time.
@@ -441,8 +491,6 @@ class SqliteRecorder(SQLiteApplicationRecorder):
     `patience` is how many seconds to wait for another writer.
     """
 
-    text = "TEXT"
-    blob = "BLOB"
     position = "rowid"
 
     def __init__(self, path: Path, *, patience: int = 30) -> None:
@@ -451,6 +499,8 @@ class SqliteRecorder(SQLiteApplicationRecorder):
         path.touch(mode=0o600)
         datastore = SQLiteDatastore(str(path), lock_timeout=patience, originator_id_type="text")
         super().__init__(datastore)
+        with _our_errors():
+            self._create()
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[_Cursor]:
@@ -465,12 +515,30 @@ class SqliteRecorder(SQLiteApplicationRecorder):
                 connection.rollback()
                 raise
 
-    def insert(self, cursor: Any, events: Sequence[StoredEvent]) -> None:
+    def insert(self, cursor: Any, events: Sequence[StoredEvent]) -> int:
         """See `Recorder`."""
         self._insert_events(cursor, events)
+        return int(cursor.execute("SELECT MAX(rowid) FROM stored_events").fetchone()[0])
 
-    def lock(self, cursor: _Cursor) -> None:
-        """See `Recorder`: a write transaction has the lock from its beginning."""
+    def settled(self, cursor: _Cursor) -> int:
+        """See `Recorder`: with one writer at a time, whatever can be seen."""
+        return sys.maxsize
+
+    def write(
+        self, cursor: _Cursor, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """See `Recorder`."""
+        marks = ", ".join("?" * len(columns))
+        cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)  # noqa: S608
+
+    def make(self, cursor: _Cursor) -> None:
+        """See `Recorder`: a write transaction is alone from its beginning."""
+
+    def wait(self, cursor: _Cursor) -> None:
+        """See `Recorder`: a write transaction is alone from its beginning."""
+
+    def go_on_after(self, cursor: _Cursor, position: int) -> None:
+        """See `Recorder`: a rowid is always above the highest."""
 
     @staticmethod
     def sql(text: str) -> str:
@@ -482,15 +550,14 @@ class SqliteRecorder(SQLiteApplicationRecorder):
         """See `Recorder`."""
         return orjson.dumps(list(values)).decode()
 
-    def create(self, statements: Sequence[str]) -> None:
-        """See `Recorder`."""
+    def _create(self) -> None:
         with self.transaction(write=False) as cursor:
-            cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sealed_by_key'", {})
+            cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'sealed_by_position'", {})
             if cursor.fetchall():  # the last of them: whoever only reads takes no write lock
                 return
         self.create_table()
         with self.transaction(write=True) as cursor:
-            for statement in statements:
+            for statement in _TABLES:
                 cursor.execute(statement, {})
 
     def close(self) -> None:
@@ -502,18 +569,26 @@ class SqliteRecorder(SQLiteApplicationRecorder):
 
 
 _DB_FUNCTIONS: Final = "POSTGRES_ENABLE_DB_FUNCTIONS"
-_MAKING_TABLES: Final = 0x4EA2D
-"""The advisory lock under which one process at a time makes tables."""
+_WAITING: Final = 0x4EA2F
+"""The advisory lock between those that make things and those that begin to wait for one."""
+_WRITING: Final = 0x4EA2 << 48
+"""Added to the position after which a writer will insert, it is the writer's advisory lock."""
+_SEQUENCE: Final = "stored_events_notification_id_seq"
 
 
 class PostgresRecorder(PostgresApplicationRecorder):
-    """Production: PostgreSQL, the library's table lock makes commit order notification order.
+    """Production: PostgreSQL. Writers go on side by side, and a reader misses none of their events.
+
+    Its tables are made by `heard migrate`.
+
+    A position is taken before its transaction commits, so lower ones may appear after higher ones.
+    In place of the library's table lock each writer says, by an advisory lock that it shares and
+    nobody ever takes alone, after which position its own will come; a reader goes no further than
+    the lowest of these. Nobody waits for anybody (docs/decisions/0011).
 
     `patience` is how many seconds to wait for a connection.
     """
 
-    text = 'TEXT COLLATE "C"'
-    blob = "BYTEA"
     position = "notification_id"
 
     def __init__(self, url: str, *, patience: float = 5.0) -> None:
@@ -535,10 +610,15 @@ class PostgresRecorder(PostgresApplicationRecorder):
             schema="public",
             originator_id_type="text",
             enable_db_functions=False,
-            lock_timeout=30,
+            # A writer that is cut off from us holds up every reader until the server ends it.
+            idle_in_transaction_session_timeout=60,
         )
         # All that the address says, also what the library has no argument for: sslmode and the like.
-        datastore.pool.kwargs = {"row_factory": dict_row, **address(url)}
+        # Each statement has a snapshot of its own: `settled` and the checks of `commit` rest on it.
+        session = address(
+            url, default_transaction_isolation="read committed", lock_timeout=LOCK_TIMEOUT, **PLANNING
+        )
+        datastore.pool.kwargs = {"row_factory": dict_row, **session}
         with _our_errors():
             super().__init__(datastore)
 
@@ -552,33 +632,78 @@ class PostgresRecorder(PostgresApplicationRecorder):
         ):
             yield cursor  # type: ignore[misc]
 
-    def insert(self, cursor: Any, events: Sequence[StoredEvent]) -> None:
+    def insert(self, cursor: Any, events: Sequence[StoredEvent]) -> int:
         """See `Recorder`."""
-        self._insert_stored_events(cursor, events)
-
-    def lock(self, cursor: Any) -> None:
-        """See `Recorder`: the lock that the recorder's own insert takes."""
         self._lock_table(cursor)
+        columns = ("originator_id", "originator_version", "topic", "state")
+        rows = [(e.originator_id, e.originator_version, e.topic, e.state) for e in events]
+        self.write(cursor, "stored_events", columns, rows)
+        return int(cursor.execute("SELECT lastval() AS last").fetchone()["last"])
+
+    def write(self, cursor: Any, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """See `Recorder`: by COPY, which is far quicker than any INSERT."""
+        if not rows:
+            return
+        kinds = {str: "text", int: "int8", bytes: "bytea", type(None): "int8"}  # a position can be absent
+        with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types([kinds[type(value)] for value in rows[0]])
+            for row in rows:
+                copy.write_row(row)
+
+    def _lock_table(self, curs: Any) -> None:
+        # What is read of the sequence may be old when the lock is there: then it is lower than need
+        # be, which delays a reader and misleads none.
+        curs.execute(
+            f"SELECT pg_advisory_xact_lock_shared(%s + last_value - (NOT is_called)::int) FROM {_SEQUENCE}",  # noqa: S608
+            (_WRITING,),
+        )
+
+    def _notify_channel(self, curs: Any) -> None:
+        """Tell nobody: readers poll, and transactions that notify commit one after the other."""
+
+    def settled(self, cursor: Any) -> int:
+        """See `Recorder`.
+
+        Three looks, in this order. Whoever has taken a position up to `taken` had its lock before,
+        so it is found among those that write, or has committed and the caller's next statement,
+        which has a snapshot of its own, sees its events. Whoever takes one later takes a higher one.
+        """
+        taken = cursor.execute(f"SELECT last_value FROM {_SEQUENCE}").fetchone()["last_value"]  # noqa: S608
+        writing = cursor.execute(
+            "SELECT MIN((classid::bigint << 32 | objid::bigint) - %(writing)s) AS after FROM pg_locks"
+            " WHERE locktype = 'advisory' AND objsubid = 1 AND classid::bigint >> 16 = %(writing)s >> 48"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            {"writing": _WRITING},
+        ).fetchone()
+        return int(taken if writing["after"] is None else min(taken, writing["after"]))
+
+    def make(self, cursor: Any) -> None:
+        """See `Recorder`."""
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_WAITING,))
+
+    def wait(self, cursor: Any) -> None:
+        """See `Recorder`."""
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WAITING,))
+
+    def go_on_after(self, cursor: _Cursor, position: int) -> None:
+        """See `Recorder`: one by one, as a service may take positions and not set them."""
+        cursor.execute(
+            f"SELECT count(nextval('{_SEQUENCE}')) FROM {_SEQUENCE},"  # noqa: S608 - own name
+            " generate_series(last_value + is_called::int, %(position)s)",
+            {"position": position},
+        )
 
     @staticmethod
     def sql(text: str) -> str:
         """See `Recorder`."""
-        text = re.sub(r"IN \(:\[(\w+)\]\)", r"= ANY(%(\1)s)", text)
+        # `b`, in binary: text would be searched for what has to be quoted, value by value.
+        text = re.sub(r"IN \(:\[(\w+)\]\)", r"= ANY(%(\1)b)", text)
         return re.sub(r"(?<!:):(\w+)", r"%(\1)s", text)
 
     @staticmethod
     def array(values: Collection[str]) -> Any:
         """See `Recorder`."""
         return list(values)
-
-    def create(self, statements: Sequence[str]) -> None:
-        """See `Recorder`."""
-        with self.transaction(write=True) as cursor:
-            # Loops that start together would otherwise fail on each other's CREATE … IF NOT EXISTS.
-            cursor.execute("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _MAKING_TABLES})
-            self.create_table()
-            for statement in statements:
-                cursor.execute(statement, {})
 
     def close(self) -> None:
         """See `Recorder`."""
@@ -591,22 +716,37 @@ def _our_errors() -> Iterator[None]:
     try:
         yield
     except (RecorderIntegrityError, sqlite3.IntegrityError, psycopg.IntegrityError) as error:
-        raise ConcurrencyError(
-            "somebody else wrote to the same stream first",
-            expected="the next version of each stream", got="a version that is taken",
-            hint="load again and retry",
-        ) from error  # fmt: skip
+        raise _written_first() from error
     except (
         sqlite3.OperationalError, psycopg.OperationalError, RecorderOperationalError, RecorderInterfaceError,
     ) as error:  # fmt: skip
-        raise TransientError(
-            "the event store cannot be written or read at the moment",
-            expected="an answer from the database", got=type(error).__name__,
-            hint="nothing was committed; look at `heard doctor` if it stays so",
-        ) from error  # fmt: skip
+        if isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+            raise _written_first() from error  # two wrote to the same streams, each in another order
+        raise _away(error) from error
     except (sqlite3.DatabaseError, psycopg.DatabaseError, PersistenceError) as error:
+        match error.__cause__ or error:
+            case psycopg.errors.IdleInTransactionSessionTimeout():
+                raise _away(error) from error  # nothing is wrong with it: it has heard nothing of us
+            case psycopg.errors.InsufficientPrivilege():
+                raise no_right() from error
         raise IntegrityError(
             "the event store does not answer as it should",
             expected="tables as Heard made them", got=type(error).__name__,
             hint="stop, and compare with a backup",
         ) from error  # fmt: skip
+
+
+def _written_first() -> ConcurrencyError:
+    return ConcurrencyError(
+        "somebody else wrote to the same stream first",
+        expected="the next version of each stream", got="a version that is taken",
+        hint="load again and retry",
+    )  # fmt: skip
+
+
+def _away(error: Exception) -> TransientError:
+    return TransientError(
+        "the event store cannot be written or read at the moment",
+        expected="an answer from the database", got=type(error).__name__,
+        hint="nothing was committed; look at `heard doctor` if it stays so",
+    )  # fmt: skip

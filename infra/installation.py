@@ -8,15 +8,18 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
 
 from consumers.intake import Intake
 from consumers.processes import Processes
 from consumers.projector import Projector
-from consumers.running import Loop
+from consumers.running import Loop, Measured
 from consumers.sequencer import Sequencer
 from domain.errors import ConfigurationError, IntegrityError
 from domain.ids import Ids
-from infra import databases
+from infra import databases, migrations
 from infra.clock import FixedClock, SystemClock
 from infra.event_store import PostgresRecorder, SqlEventStore, SqliteRecorder
 from infra.key_store import SqliteKeyStore
@@ -26,7 +29,11 @@ from infra.settings import Settings
 from projections.catalogue import VIEWS
 from projections.store import ViewStore
 from services.faults import POINTS, Probe, nothing
-from services.ports import Clock, EventStore, Log
+from services.ports import Clock, Log
+from services.telemetry import NO_METER, NO_TRACER, Meter, Tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
 
 LOOPS = ("intake", "sequencer", "projector", "processes")
 
@@ -39,6 +46,10 @@ class Installation:
         self.clock: Clock = SystemClock() if now is None else FixedClock(now)
         self.randomness = SystemRandomness()
         self.probe = _probe()
+        self.meter: Meter = NO_METER
+        """Where the loops tell what they measure."""
+        self.spans: SpanProcessor | None = None
+        """Where spans go instead of the collector of the settings."""
 
     @cached_property
     def dir(self) -> Path:
@@ -57,14 +68,19 @@ class Installation:
     def keys(self) -> SqliteKeyStore:
         """The key store. IntegrityError if it is gone and other files of the record are there."""
         beside = [name for name in ("log.db", "write.db", "views.db") if (self.dir / name).exists()]
-        if beside and not (self.dir / "keys.db").exists():
+        found = self.dir / "keys.db"
+        if beside and not (found.exists() and found.stat().st_size):
             raise IntegrityError(
-                "the key store is missing", expected=f"keys.db beside {', '.join(beside)}", got="none",
+                "the key store is missing", expected=f"keys.db beside {', '.join(beside)}",
+                got="an empty file" if found.exists() else "none",
                 hint="restore the key store (keys.db) from its backup",
             )  # fmt: skip
-        return SqliteKeyStore(
-            self.dir / "keys.db", randomness=self.randomness, id_key=self.settings.id_key_bytes()
-        )
+        return SqliteKeyStore(found, randomness=self.randomness, id_key=self.settings.id_key_bytes())
+
+    def _file(self, name: str) -> Path:
+        """Where a database of the record lies; made after the key store, never before it."""
+        _ = self.keys
+        return self.dir / name
 
     @cached_property
     def ids(self) -> Ids:
@@ -81,52 +97,78 @@ class Installation:
         return LocalLog(self.dir / "log.db", keys=self.keys, randomness=self.randomness)
 
     @cached_property
-    def store(self) -> EventStore:
+    def store(self) -> SqlEventStore:
         """The event store."""
-        url = self.settings.database_url
-        if url is not None:
-            return SqlEventStore(PostgresRecorder(url.get_secret_value()))
-        return SqlEventStore(SqliteRecorder(self.dir / "write.db"))
+        if self.settings.database_url is None:
+            return SqlEventStore(SqliteRecorder(self._file("write.db")))
+        migrations.require(self.postgresql)
+        return SqlEventStore(PostgresRecorder(self.settings.database_url.get_secret_value()))
 
     @cached_property
     def views(self) -> ViewStore:
         """The read models."""
-        url = self.settings.database_url
-        engine = (
-            databases.sqlite_file(self.dir / "views.db")
-            if url is None
-            else databases.postgresql(url.get_secret_value())
-        )
-        return ViewStore(engine, VIEWS)
+        if self.settings.database_url is None:
+            return ViewStore(databases.sqlite_file(self._file("views.db")), VIEWS)
+        migrations.require(self.postgresql)
+        return ViewStore(databases.in_service(self.postgresql), VIEWS)
+
+    @cached_property
+    def postgresql(self) -> Engine:
+        """The PostgreSQL of the settings. ConfigurationError if there is none."""
+        if self.settings.database_url is None:
+            raise ConfigurationError(
+                "there is no PostgreSQL", expected="HEARD_DATABASE_URL", got="nothing",
+                hint="the embedded default makes its own tables; set HEARD_DATABASE_URL for PostgreSQL",
+            )  # fmt: skip
+        return databases.postgresql(self.settings.database_url.get_secret_value())
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Where the loops tell which message went through them."""
+        if self.spans is None and self.settings.otlp_endpoint is None:
+            return NO_TRACER
+        from infra.telemetry import OtlpTracer, collector  # what is off need not be loaded
+
+        processor = self.spans or collector(self.settings.otlp_endpoint or "")
+        return OtlpTracer(self.ids, processor, share=self.settings.otlp_share)
 
     @cached_property
     def intake(self) -> Intake:
         """The loop from the inbox to the event store."""
         return Intake(
             self.log, self.store, self.keys, self.clock, self.randomness, self.ids, self.probe,
-            self.settings.batch,
+            self.settings.batch, self.meter, self.tracer, self.settings.dead_letters_ceiling,
         )  # fmt: skip
 
     def loops(self, names: tuple[str, ...] = LOOPS) -> list[Loop]:
         """The loops of these names, in the order of the way of a fact."""
         make: dict[str, Callable[[], Loop]] = {
             "intake": lambda: self.intake,
-            "sequencer": lambda: Sequencer(self.store, self.log, self.probe, self.settings.batch),
-            "projector": lambda: Projector(self.log, self.views, self.probe, self.settings.batch),
+            "sequencer": lambda: Sequencer(
+                self.store, self.log, self.probe, self.settings.batch, self.tracer,
+            ),
+            "projector": lambda: Projector(
+                self.log, self.views, self.probe, self.settings.batch, self.tracer,
+            ),
             "processes": lambda: Processes(
                 self.log, self.store, self.keys, self.views, self.clock, self.randomness,
-                self.ids, self.probe, self.settings.batch,
+                self.ids, self.probe, self.settings.batch, self.tracer,
             ),
         }  # fmt: skip
-        return [make[name]() for name in LOOPS if name in names]
+        loops = {name: make[name]() for name in LOOPS if name in names}
+        if self.meter is NO_METER:
+            return list(loops.values())
+        return [Measured(name, loop, self.meter) for name, loop in loops.items()]
 
     def close(self) -> None:
         """Release every file and connection that was opened."""
-        for name in ("log", "store", "keys"):
+        for name in ("tracer", "log", "store", "keys"):
             if name in self.__dict__:
                 self.__dict__[name].close()
         if "views" in self.__dict__:
             self.views.engine.dispose()
+        if "postgresql" in self.__dict__:
+            self.postgresql.dispose()
 
 
 def _probe(environment: Mapping[str, str] = os.environ) -> Probe:

@@ -6,62 +6,33 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import TopicPartition
 
-from domain.errors import ConfigurationError, FencedError, HeardError, InvalidMessageError, TransientError
+from domain.errors import ConfigurationError, FencedError, InvalidMessageError, TransientError
+from infra.kafka_broker import Broker, fences, lost, our_errors
+from infra.kafka_member import Member
+from infra.kafka_reading import READING, SILENCE, existing, record_of
 from services.partitioning import partition_of
 from services.ports import Outgoing, Record
 from services.topics import TOPICS, Topic
 
 TRANSACTION_MS: Final = 10_000
 """After which time the broker ends a transaction that its producer left open."""
+SETTLED: Final = 3 * TRANSACTION_MS / 1000
+"""Seconds in which every transaction has ended: brokers look every 10 s for those that were left open."""
+DELIVERY: Final = 30.0
+"""Seconds until a record that no broker has taken is given up."""
+APPENDS: Final = "append."
+"""How the transactional ids begin of whoever needs no name of their own."""
+GLANCE: Final = 5
+"""Milliseconds to wait for more where all that is asked for is there: the next partition waits as well."""
 OVERHEAD: Final = 64 * 1024
 """Bytes of key, headers and batch beside a value."""
-PATIENCE: Final = 5.0
-"""Seconds in which a broker has to answer at first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where Kafka is, and how to prove who we are. `prefix` is put before every topic and group."""
-
-    servers: str
-    security_protocol: str
-    sasl_mechanism: str | None = None
-    username: str | None = None
-    password: str | None = None
-    ca_file: str | None = None
-    prefix: str = ""
-    session_ms: int = 10_000
-
-    def __repr__(self) -> str:
-        return f"Broker({self.servers}, {self.security_protocol}, {self.username})"
-
-    def client(self) -> dict[str, Any]:
-        """The options that every client of kafka-python takes."""
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.servers.split(","),
-            "security_protocol": self.security_protocol,
-            "bootstrap_timeout_ms": int(PATIENCE * 1000),
-            # The library's back-off grows to 30 s: a broker that is back would be noticed late.
-            "reconnect_backoff_max_ms": 1_000,
-        }
-        if self.sasl_mechanism:
-            options |= {
-                "sasl_mechanism": self.sasl_mechanism,
-                "sasl_plain_username": self.username,
-                "sasl_plain_password": self.password,
-            }
-        if self.ca_file:
-            options["ssl_cafile"] = self.ca_file
-        return options
 
 
 class KafkaLog:
@@ -70,6 +41,8 @@ class KafkaLog:
     Every client is opened when it is first needed. Raises ConfigurationError when the cluster
     refuses us for good, and says why: password, authority, or a right that is missing.
     """
+
+    redacts = False
 
     def __init__(self, broker: Broker, topics: tuple[Topic, ...] = TOPICS) -> None:
         self._broker = broker
@@ -88,19 +61,19 @@ class KafkaLog:
         if topic not in self._counts:
             with our_errors(self._broker):
                 found = self._plain().partitions_for_topic(self._name(topic))
-            self._counts[topic] = len(_exists(self._name(topic), found))
+            self._counts[topic] = len(existing(self._broker, self._name(topic), found))
         return self._counts[topic]
 
     def producer(self, name: str) -> TransactionalProducer:
         """See `Log.producer`: fences by the transactional id."""
         producer = TransactionalProducer(self, self._broker, f"{self._broker.prefix}heard.{name}")
-        self._members.append(producer)
+        self._remember(producer)
         return producer
 
     def append(self, batch: Sequence[Outgoing]) -> None:
         """See `Log.append`: a transaction of a name that nobody else has."""
         if self._appender is None:
-            self._appender = self.producer(f"append.{secrets.token_hex(8)}")
+            self._appender = self.producer(f"{APPENDS}{secrets.token_hex(8)}")
         try:
             self._appender.send(batch)
         except (FencedError, TransientError):
@@ -108,10 +81,13 @@ class KafkaLog:
             self._appender = None
             raise
 
-    def consumer(self, group: str, topics: Sequence[str], start: Callable[[str, int], int]) -> Member:
+    def consumer(
+        self, group: str, topics: Sequence[str], start: Callable[[str, int], int], *, alone: bool = False
+    ) -> Member:
         """See `Log.consumer`."""
-        member = Member(self._broker, group, [self._name(topic) for topic in topics], start)
-        self._members.append(member)
+        names = [self._name(topic) for topic in topics]
+        member = Member(self._broker, group, names, start, alone=alone)
+        self._remember(member)
         return member
 
     def end_offsets(self, topic: str) -> dict[int, int]:
@@ -140,7 +116,7 @@ class KafkaLog:
         while upto > first:
             start = max(first, upto - window)
             found = None
-            for record in self._range(topic, partition, start, upto):
+            for record in self._range(topic, partition, start, upto, upto - start):
                 found = record
             if found is not None:
                 return found
@@ -151,27 +127,26 @@ class KafkaLog:
         """The end of what is committed, once no transaction is open on the partition.
 
         A commit is told to its producer before its markers stand in every partition: whoever asks
-        in between would not see what was committed.
+        in between would not see what was committed. Raises TransientError if one stays open.
         """
-        deadline = time.monotonic() + 2 * TRANSACTION_MS / 1000
+        deadline = time.monotonic() + SETTLED
         with our_errors(self._broker):
             if self._uncommitted is None:
-                self._uncommitted = KafkaConsumer(**self._broker.client(), group_id=None)
+                self._uncommitted = self._broker.opened(
+                    KafkaConsumer,
+                    **READING | {"isolation_level": "read_uncommitted"},
+                    group_id=None,
+                )
             written = self._uncommitted.end_offsets([place])[place]
             while (committed := self._plain().end_offsets([place])[place]) < written:
                 if time.monotonic() > deadline:
-                    break
+                    raise kafka_errors.KafkaTimeoutError(f"a transaction on {place} is open for {SETTLED} s")
                 time.sleep(0.01)
         return int(committed)
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
         """See `Log.read`."""
-        records: list[Record] = []
-        for record in self._range(topic, partition, start, before):
-            records.append(record)
-            if len(records) == limit:
-                break
-        return records
+        return list(islice(self._range(topic, partition, start, before, limit), limit))
 
     def redact(self, records: Mapping[tuple[str, int, int], bytes]) -> None:
         """See `Log.redact`: bodies stand for the topic's retention."""
@@ -189,29 +164,44 @@ class KafkaLog:
                 reader.close()
         self._reader = self._uncommitted = None
 
+    def _remember(self, opened: TransactionalProducer | Member) -> None:
+        self._members = [member for member in self._members if not member.closed]
+        self._members.append(opened)
+
     # -- reading without a group -----------------------------------------------------------------
 
-    def _range(self, topic: str, partition: int, start: int, before: int) -> Iterator[Record]:
-        """Committed records with start <= offset < before, in order."""
+    def _range(self, topic: str, partition: int, start: int, before: int, limit: int) -> Iterator[Record]:
+        """Committed records with start <= offset < before, in order; the caller takes at most `limit`.
+
+        Raises TransientError when nothing more comes of what there must be.
+        """
+        if start >= before:
+            return
         place = TopicPartition(self._name(topic), partition)
         with our_errors(self._broker):
             reader = self._plain()
             reader.assign([place])
             reader.seek(place, start)
-        while True:
+        at, since = start, time.monotonic()
+        while at < before:
             with our_errors(self._broker):
-                found = reader.poll(timeout_ms=500, max_records=5_000).get(place, [])
-                at = reader.position(place)
+                # Not long: over markers and what was aborted it moves on, and would return nothing.
+                found = reader.poll(GLANCE, max_records=min(limit, before - at)).get(place, [])
+                now = reader.position(place, timeout_ms=500)
+                if now is not None and now != at:
+                    at, since = now, time.monotonic()
+                elif time.monotonic() - since > SILENCE:
+                    raise kafka_errors.KafkaTimeoutError(f"nothing of {place} for {SILENCE} s")
             for record in found:
                 if record.offset >= before:
                     return
-                yield _record(record, self._broker.prefix)
-            if at is not None and at >= before:
-                return
+                yield record_of(record, self._broker.prefix)
 
     def _plain(self) -> KafkaConsumer:
         if self._reader is None:
-            self._reader = KafkaConsumer(**self._broker.client(), **_READING, group_id=None)
+            self._reader = self._broker.opened(
+                KafkaConsumer, **READING | {"fetch_max_wait_ms": GLANCE}, group_id=None
+            )
         return self._reader
 
     def _name(self, topic: str) -> str:
@@ -239,15 +229,6 @@ class KafkaLog:
         return name, partition
 
 
-_READING: Final = {
-    "isolation_level": "read_committed",
-    "enable_auto_commit": False,
-    "auto_offset_reset": "earliest",
-    "max_partition_fetch_bytes": 4 * 1024 * 1024,
-    "fetch_max_wait_ms": 100,
-}
-
-
 class TransactionalProducer:
     """The `Producer` port: each batch is one transaction over all its partitions."""
 
@@ -255,8 +236,8 @@ class TransactionalProducer:
         self._log = log
         self._broker = broker
         with our_errors(broker):
-            self._producer = KafkaProducer(
-                **broker.client(),
+            self._producer = broker.opened(
+                KafkaProducer,
                 transactional_id=name,
                 transaction_timeout_ms=TRANSACTION_MS,
                 enable_idempotence=True,
@@ -264,18 +245,22 @@ class TransactionalProducer:
                 linger_ms=5,
                 batch_size=256 * 1024,
                 max_request_size=2 * max(topic.max_bytes for topic in TOPICS) + OVERHEAD,
-                delivery_timeout_ms=30_000,
+                delivery_timeout_ms=int(DELIVERY * 1000),
                 request_timeout_ms=10_000,
                 max_block_ms=10_000,
             )
-            self._producer.init_transactions()
-        self._closed = False
+            try:
+                self._producer.init_transactions()
+            except BaseException:
+                self._producer.close(timeout=0)
+                raise
+        self.closed = False
         self._fenced = False
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         """See `Producer.send`."""
         if self._fenced:
-            raise _lost("was fenced before")
+            raise lost("was fenced before")
         placed = [(self._log.placed(out), out) for out in batch]
         with our_errors(self._broker):
             self._producer.begin_transaction()
@@ -284,215 +269,36 @@ class TransactionalProducer:
                     self._producer.send(topic, out.value, key=out.key, headers=list(out.headers), partition=p)
                     for (topic, p), out in placed
                 ]
-                self._producer.flush()
+                self._producer.flush(timeout=DELIVERY)
                 for future in waiting:
                     future.get(timeout=0)
-                self._producer.commit_transaction()
+                self._end("begin_commit")
             except kafka_errors.KafkaError as error:
                 self._abort(error)
                 raise
 
     def _abort(self, error: Exception) -> None:
-        self._fenced = isinstance(error, _FENCED)
+        self._fenced = fences(error)
         if not self._fenced:
             # What the broker does not hear of now it ends by itself after TRANSACTION_MS.
             try:
-                self._producer.abort_transaction()
+                self._end("begin_abort")
             except (kafka_errors.KafkaError, AssertionError) as second:
                 logging.getLogger(__name__).debug("abort failed: %s", type(second).__name__)
 
+    def _end(self, how: str) -> None:
+        """Commit or abort; the library's own verbs would wait for ever for a broker that is gone."""
+        result = getattr(self._producer._transaction_manager, how)()
+        self._producer._sender.wakeup()
+        if not result.wait(timeout_ms=TRANSACTION_MS):
+            raise kafka_errors.KafkaTimeoutError(f"no answer to {how} within {TRANSACTION_MS} ms")
+
     def close(self) -> None:
         """See `Producer.close`."""
-        if not self._closed:
-            self._closed = True
-            self._producer.close(timeout=5)
-
-
-class Member(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The `Consumer` port: a member of a cooperative group that begins at the caller's positions."""
-
-    def __init__(
-        self, broker: Broker, group: str, topics: Sequence[str], start: Callable[[str, int], int]
-    ) -> None:
-        self._broker = broker
-        self._start = start
-        self._assigned: set[TopicPartition] = set()
-        self._failure: HeardError | None = None
-        with our_errors(broker):
-            self._consumer = KafkaConsumer(
-                **broker.client(),
-                **_READING,
-                group_id=f"{broker.prefix}heard.{group}",
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                session_timeout_ms=broker.session_ms,
-                heartbeat_interval_ms=broker.session_ms // 4,
-                fetch_max_bytes=16 * 1024 * 1024,
-            )
-            # Whoever joins before it knows the topics is assigned nothing, and is not asked again.
-            for topic in topics:
-                _exists(topic, self._consumer.partitions_for_topic(topic))
-            self._consumer.subscribe(topics=list(topics), listener=self)
-        self._closed = False
-
-    def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
-        """See `Consumer.poll`."""
-        deadline = time.monotonic() + timeout
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            with our_errors(self._broker):
-                found = self._consumer.poll(timeout_ms=max(int(left * 1000), 1), max_records=limit)
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-            records = [_record(r, self._broker.prefix) for batch in found.values() for r in batch]
-            if records or time.monotonic() >= deadline:
-                return records
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Begin where the caller's database says; called within `poll`."""
-        for place in assigned:
+        if not self.closed:
+            self.closed = True
             try:
-                self._consumer.seek(place, self._start(self._plain(place.topic), place.partition))
-            except HeardError as error:
-                self._failure = error
-                return
-        self._assigned |= set(assigned)
-
-    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """They belong to somebody else from now on."""
-        self._assigned -= set(revoked)
-
-    def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
-        """They have belonged to somebody else for a while."""
-        self._assigned -= set(lost)
-
-    def assigned(self) -> frozenset[tuple[str, int]]:
-        """See `Consumer.assigned`."""
-        return frozenset((self._plain(place.topic), place.partition) for place in self._assigned)
-
-    def seek(self, topic: str, partition: int, offset: int) -> None:
-        """See `Consumer.seek`."""
-        place = TopicPartition(self._broker.prefix + topic, partition)
-        if place not in self._assigned:
-            raise _lost(f"does not hold {topic}/{partition}")
-        self._consumer.seek(place, offset)
-
-    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        """See `Consumer.commit`."""
-        if not offsets:
-            return
-        places = {
-            TopicPartition(self._broker.prefix + topic, p): OffsetAndMetadata(offset, "", -1)
-            for (topic, p), offset in offsets.items()
-        }
-        with our_errors(self._broker):
-            self._consumer.commit(places)
-
-    def close(self) -> None:
-        """See `Consumer.close`."""
-        if not self._closed:
-            self._closed = True
-            self._assigned = set()
-            self._consumer.close(autocommit=False)
-
-    def _plain(self, topic: str) -> str:
-        return topic.removeprefix(self._broker.prefix)
-
-
-def _exists(topic: str, partitions: set[int] | None) -> set[int]:
-    if not partitions:
-        raise ConfigurationError(
-            f"the topic {topic} does not exist", expected="topics as Heard needs them",
-            got="none of that name", hint="heard topics create",
-        )  # fmt: skip
-    return partitions
-
-
-def _record(record: Any, prefix: str) -> Record:
-    headers = tuple((name, value or b"") for name, value in record.headers or ())
-    return Record(
-        record.topic.removeprefix(prefix), record.partition, record.offset, record.key or b"", record.value,
-        headers,
-    )  # fmt: skip
-
-
-# -- errors --------------------------------------------------------------------------------------
-
-_FENCED: Final = (
-    kafka_errors.ProducerFencedError,
-    kafka_errors.InvalidProducerEpochError,
-    kafka_errors.CommitFailedError,
-    kafka_errors.FencedInstanceIdError,
-    kafka_errors.IllegalGenerationError
-    if hasattr(kafka_errors, "IllegalGenerationError")
-    else kafka_errors.CommitFailedError,
-    kafka_errors.UnknownMemberIdError,
-)
-_REFUSED: Final = (
-    kafka_errors.AuthorizationError,
-    kafka_errors.TopicAuthorizationFailedError,
-    kafka_errors.GroupAuthorizationFailedError,
-    kafka_errors.TransactionalIdAuthorizationFailedError,
-    kafka_errors.ClusterAuthorizationFailedError,
-)
-
-
-class _Reasons(logging.Handler):
-    """Remembers why connections failed: the library tells its log, and its caller only of a time-out."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what names a cause."""
-        text = record.getMessage()
-        if any(word in text for word in ("Authentication", "certificate", "SSL", "Sasl")):
-            self.last = text
-
-
-@contextmanager
-def our_errors(broker: Broker) -> Iterator[None]:
-    """Make the library's exceptions ours: what may be retried, and what must not be."""
-    reasons = _Reasons()
-    logger = logging.getLogger("kafka")
-    logger.addHandler(reasons)
-    try:
-        yield
-    except _FENCED as error:
-        raise _lost(f"was fenced: {type(error).__name__}") from error
-    except _REFUSED as error:
-        raise ConfigurationError(
-            f"the broker does not allow {broker.username or 'this principal'} to do this",
-            expected="rights on Heard's topics, groups and transactional ids", got=type(error).__name__,
-            hint="give the principal the right (ACL), then start again",
-        ) from error  # fmt: skip
-    except kafka_errors.KafkaError as error:
-        raise _refused(broker, error, reasons.last) from error
-    finally:
-        logger.removeHandler(reasons)
-
-
-def _refused(broker: Broker, error: Exception, reason: str) -> HeardError:
-    text = f"{reason} {error}"
-    if "certificate" in text or "SSL" in text:
-        return ConfigurationError(
-            "the broker's certificate is not trusted", expected="a certificate of the given authority",
-            got="another one", hint="set HEARD_KAFKA_CA_FILE to the authority's certificate",
-        )  # fmt: skip
-    if "Authentication" in text or "Sasl" in text:
-        return ConfigurationError(
-            f"the broker refused the password of {broker.username}", expected="the principal's password",
-            got="another one", hint="set HEARD_KAFKA_USERNAME and HEARD_KAFKA_PASSWORD",
-        )  # fmt: skip
-    return TransientError(
-        f"the broker at {broker.servers} does not answer", expected="an answer",
-        got=type(error).__name__, hint="it is tried again; look at `heard doctor` if it stays so",
-    )  # fmt: skip
-
-
-def _lost(why: str) -> FencedError:
-    return FencedError(
-        f"this process {why}", expected="to hold the role", got="another process has it",
-        hint="nothing was written; it tries to take the role again",
-    )  # fmt: skip
+                self._producer.close(timeout=5)
+            except kafka_errors.KafkaTimeoutError:  # it would wait for what no broker takes: give that up
+                self._producer._sender.force_close()
+                self._producer.close(timeout=5)

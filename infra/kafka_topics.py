@@ -6,8 +6,11 @@ from typing import Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import TopicAuthorizationFailedError
 
-from infra.kafka_log import OVERHEAD, Broker, our_errors
+from domain.errors import ConfigurationError
+from infra.kafka_broker import Broker, our_errors
+from infra.kafka_log import OVERHEAD
 from services.topics import DEAD_LETTERS, EVENTS, INBOX, PARKED, SEALED, TOPICS, Topic
 
 PARTITIONS: Final = 12
@@ -49,7 +52,7 @@ def create(broker: Broker, *, replication: int, partitions: int = PARTITIONS) ->
     is whoever runs the cluster.
     """
     with our_errors(broker):
-        admin = KafkaAdminClient(**broker.client())
+        admin = broker.opened(KafkaAdminClient)
         try:
             there = set(admin.list_topics())
             missing = [topic for topic in TOPICS if broker.prefix + topic.name not in there]
@@ -67,6 +70,45 @@ def create(broker: Broker, *, replication: int, partitions: int = PARTITIONS) ->
                     wait_for_metadata=True,
                 )
             return [_row(admin, broker, topic, partitions, replication, topic in missing) for topic in TOPICS]
+        finally:
+            admin.close()
+
+
+def compare(broker: Broker, *, replication: int) -> list[dict[str, Any]]:
+    """For each topic that is there, what differs: as `create`, but all have to be as many as the events'.
+
+    ConfigurationError when one is missing.
+    """
+    with our_errors(broker):
+        admin = broker.opened(KafkaAdminClient)
+        try:
+            # By their names: of all topics nobody is told of those that it may not see.
+            found = {
+                topic["name"]: topic
+                for topic in admin.describe_topics([broker.prefix + t.name for t in TOPICS])
+            }
+            codes = {name: topic["error_code"] for name, topic in found.items()}
+            if hidden := [
+                name for name, code in codes.items() if code == TopicAuthorizationFailedError.errno
+            ]:
+                raise TopicAuthorizationFailedError(", ".join(hidden))
+            if missing := [t.name for t in TOPICS if codes.get(broker.prefix + t.name) != 0]:
+                raise ConfigurationError(
+                    "topics are missing", expected="topics as Heard needs them",
+                    got=f"no {', '.join(missing)}", hint="heard topics create",
+                )  # fmt: skip
+            partitions = len(found[broker.prefix + EVENTS.name]["partitions"])
+            return [_row(admin, broker, topic, partitions, replication, False) for topic in TOPICS]
+        finally:
+            admin.close()
+
+
+def brokers(broker: Broker) -> int:
+    """How many brokers answer; at least one, or it raises."""
+    with our_errors(broker):
+        admin = broker.opened(KafkaAdminClient)
+        try:
+            return len(admin.describe_cluster()["brokers"])
         finally:
             admin.close()
 
@@ -96,4 +138,6 @@ def _row(
 
 def _configs(admin: KafkaAdminClient, name: str) -> dict[str, str]:
     found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
-    return {key: str(value["value"]) for key, value in found["topic"][name].items()}
+    if not (values := found["topic"][name]):
+        raise TopicAuthorizationFailedError(name)  # the library tells nobody
+    return {key: str(value["value"]) for key, value in values.items()}

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from infra.kafka_log import Broker
+    from infra.kafka_broker import Broker
 
 
 class Settings(BaseSettings):
@@ -28,26 +28,50 @@ class Settings(BaseSettings):
     """postgresql://… for event store and read models; without it, SQLite files in `dir`."""
     id_key: SecretStr | None = None
     """64 hex digits for the id key of a new installation; without it, a random one."""
-    batch: int = Field(default=500, ge=1, le=10_000)
+    batch: int = Field(default=2_000, ge=1, le=10_000)
     """How many records a loop takes at once: more is faster, less is sooner visible to others."""
+    dead_letters_ceiling: int = Field(default=10_000, ge=1)
+    """How many messages may become dead letters in an hour: intake stops before the next."""
     kafka_servers: str | None = None
     """host:port,… of the Kafka cluster; without it, the local log in `dir`."""
     kafka_security_protocol: str = Field(
         default="SASL_SSL", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$"
     )
     """How to speak to the cluster. Anything but SSL and SASL_SSL is for a machine of your own."""
-    kafka_sasl_mechanism: str = Field(default="SCRAM-SHA-512", pattern="^SCRAM-SHA-(256|512)$")
+    kafka_sasl_mechanism: str = Field(
+        default="SCRAM-SHA-512", pattern="^(SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER)$"
+    )
     """How to prove who we are, where the protocol asks for it."""
     kafka_username: str | None = None
     """The principal: one for each service."""
     kafka_password: SecretStr | None = None
     """The principal's password."""
+    kafka_token_file: Path | None = None
+    """The file that holds the token of OAUTHBEARER, and that somebody else keeps up to date."""
     kafka_ca_file: Path | None = None
     """The certificate of the authority that signed the brokers' certificates (PEM)."""
+    kafka_session_ms: int = Field(default=10_000, ge=1_000, le=300_000)
+    """After how many milliseconds of silence a process counts as gone and others take its partitions."""
+    kafka_certificate_file: Path | None = None
+    """Our own certificate (PEM), where the brokers ask for one."""
+    kafka_key_file: Path | None = None
+    """The key of our own certificate (PEM)."""
     kafka_prefix: str = Field(default="", pattern=r"^[a-z0-9._-]{0,64}$")
     """Put before the name of every topic, group and transaction: several installations on one cluster."""
+    kafka_skip_deleted: bool = False
+    """Go on behind what retention deleted before it was read, and is lost; else a consumer stops there."""
     kafka_replication: int = Field(default=3, ge=1, le=9)
     """On how many brokers `heard topics create` puts each partition."""
+    disk_free: int = Field(default=1_000, ge=0)
+    """Megabytes that have to be free where the data directory lies, else `heard doctor` complains."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Where `consume` serves /metrics and /healthz; without it, nowhere."""
+    metrics_address: str = "127.0.0.1"
+    """The address of that port: whoever reaches it reads the metrics."""
+    otlp_endpoint: str | None = Field(default=None, pattern="^https?://")
+    """http(s)://host:port of an OpenTelemetry collector (OTLP over HTTP); without it, no traces."""
+    otlp_share: float = Field(default=1.0, ge=0.0, le=1.0)
+    """The share of all messages whose traces are recorded."""
     log_format: str = Field(default="console", pattern="^(console|json)$")
     """How log lines are written on standard error: console or json."""
     log_level: str = Field(default="warning", pattern="^(debug|info|warning|error)$")
@@ -63,8 +87,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> Settings:
         sasl = self.kafka_servers is not None and self.kafka_security_protocol.startswith("SASL")
-        if sasl and None in (self.kafka_username, self.kafka_password):
+        if sasl and self.kafka_sasl_mechanism == "OAUTHBEARER":
+            if self.kafka_token_file is None:
+                raise ValueError("OAUTHBEARER wants HEARD_KAFKA_TOKEN_FILE")
+        elif sasl and None in (self.kafka_username, self.kafka_password):
             raise ValueError("SASL wants HEARD_KAFKA_USERNAME and HEARD_KAFKA_PASSWORD")
+        if (self.kafka_certificate_file is None) != (self.kafka_key_file is None):
+            raise ValueError("HEARD_KAFKA_CERTIFICATE_FILE and HEARD_KAFKA_KEY_FILE want each other")
         return self
 
     def id_key_bytes(self) -> bytes | None:
@@ -84,7 +113,7 @@ class Settings(BaseSettings):
 
     def broker(self) -> Broker:
         """Where Kafka is and who we are there; `kafka_servers` must be given."""
-        from infra.kafka_log import Broker
+        from infra.kafka_broker import Broker
 
         sasl = self.kafka_security_protocol.startswith("SASL")
         return Broker(
@@ -93,9 +122,18 @@ class Settings(BaseSettings):
             sasl_mechanism=self.kafka_sasl_mechanism if sasl else None,
             username=self.kafka_username,
             password=self.kafka_password.get_secret_value() if self.kafka_password else None,
-            ca_file=str(self.kafka_ca_file) if self.kafka_ca_file else None,
+            token_file=_text(self.kafka_token_file),
+            ca_file=_text(self.kafka_ca_file),
+            certificate_file=_text(self.kafka_certificate_file),
+            key_file=_text(self.kafka_key_file),
             prefix=self.kafka_prefix,
+            session_ms=self.kafka_session_ms,
+            skip_deleted=self.kafka_skip_deleted,
         )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def read_settings(**given: object) -> Settings:
@@ -111,8 +149,16 @@ def read_settings(**given: object) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
+        expected = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ConfigurationError(
+                "the settings do not fit together", expected=expected, got="one without the other",
+                hint="set both, or unset what asks for them: docs/reference.md",
+            ) from None  # fmt: skip
         name = "HEARD_" + "_".join(str(part) for part in first["loc"]).upper()
+        hint = f"set or unset {name}"
+        if first["loc"] == ("dir",) and given.get("dir") is not None:
+            name, hint = "--dir", "heard --dir FOLDER, or no --dir for HEARD_DIR"
         raise ConfigurationError(
-            f"the setting {name} cannot be used", expected=first["msg"], got="something else",
-            hint=f"set or unset {name}",
-        ) from None  # fmt: skip
+            f"the setting {name} cannot be used", expected=expected, got="something else", hint=hint
+        ) from None

@@ -27,9 +27,11 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    true,
 )  # fmt: skip
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateTable
 
 from domain.errors import FencedError, IntegrityError, TransientError
@@ -159,11 +161,9 @@ class ViewStore:
         try:
             yield
         except OperationalError as error:
-            raise TransientError(
-                "the read models cannot be written or read at the moment",
-                expected="an answer from the database", got=type(error.orig).__name__,
-                hint="nothing was committed; look at `heard doctor` if it stays so",
-            ) from error  # fmt: skip
+            raise _away(error.orig) from error
+        except PoolTimeoutError as error:
+            raise _away(error) from error
         except ProgrammingError as error:
             raise _SwappedError(
                 "the tables of a read model were swapped meanwhile",
@@ -171,10 +171,13 @@ class ViewStore:
                 hint="ask again; heard views rebuild, if it stays so",
             ) from error  # fmt: skip
         except DBAPIError as error:
+            if error.connection_invalidated:  # the server ended a transaction in which it heard nothing
+                raise _away(error.orig) from error
             raise IntegrityError(
                 "the read models do not answer as they should",
                 expected="tables as Heard made them", got=type(error.orig).__name__,
-                hint="heard views rebuild",
+                hint="remove them (embedded: views.db and what begins with its name), they can be made again:"
+                " heard consume --until-idle",
             ) from error  # fmt: skip
 
     # -- generations -----------------------------------------------------------------------------
@@ -362,28 +365,18 @@ class ViewStore:
         fold(views, rows, events)
         for shape, keys in rows.changed.items():
             held = rows.held[shape]
-            _delete(db, shape, tables[shape], [key for key in keys if key in before[shape]])
-            _insert(db, shape, tables[shape], [row for key in keys if (row := held[key]) is not None])
+            _delete(db, tables[shape], shape.key, [key for key in keys if key in before[shape]])
+            rows_now = [shape.values_of(row) for key in keys if (row := held[key]) is not None]
+            _insert(db, tables[shape], shape.names, rows_now)
 
     def apply_sealed(self, db: Connection, changes: Sequence[Sealed]) -> None:
         """Keep the last word on each sealed value."""
         last = {(change.event_id, change.path): change for change in changes}
-        for event_id, path in last:
-            where = (SEALED_VALUES.c.event_id == event_id) & (SEALED_VALUES.c.path == path)
-            db.execute(delete(SEALED_VALUES).where(where))
+        _delete(db, SEALED_VALUES, ("event_id", "path"), list(last))
         rows = [
-            {
-                "event_id": c.event_id,
-                "path": c.path,
-                "key_id": c.key_id,
-                "partition_key": c.partition_key,
-                "box": c.box,
-            }
-            for c in last.values()
-            if c.box is not None
+            (c.event_id, c.path, c.key_id, c.partition_key, c.box) for c in last.values() if c.box is not None
         ]
-        if rows:
-            db.execute(insert(SEALED_VALUES), rows)
+        _insert(db, SEALED_VALUES, ("event_id", "path", "key_id", "partition_key", "box"), rows)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -433,6 +426,23 @@ def among(column: Any, values: Collection[str], db: Connection) -> Any:
     return column.in_(select(each.c.value))
 
 
+def reach(
+    db: Connection, near: Column[str], far: Column[str], roots: Collection[str], usable: Any
+) -> set[str]:
+    """What rows lead to from `roots`, each from its `near` to its `far`, over any number of usable ones."""
+    start = select(far.label("id")).where(among(near, roots, db), usable)
+    reached = start.cte("reached", recursive=True)
+    if db.dialect.name == "postgresql":
+        # It takes each step to be ten times as wide as the one before, and would read the whole table for
+        # it; so it looks into the index for each thing.
+        step = select(far.label("id")).where(near == reached.c.id, usable).correlate(reached)
+        each = step.offset(0).lateral()
+        further = select(each.c.id).select_from(reached.join(each, true()))
+    else:
+        further = select(far).join(reached, near == reached.c.id).where(usable)
+    return set(db.execute(select(reached.union(further).c.id)).scalars())
+
+
 def _continued(events: Sequence[tuple[int, Envelope]]) -> dict[Key, set[type[Event]]]:
     """(force, place, stream) of what has rows already, as it does not begin here; the events to come."""
     began: set[str] = set()
@@ -447,33 +457,33 @@ def _continued(events: Sequence[tuple[int, Envelope]]) -> dict[Key, set[type[Eve
 
 def _load(db: Connection, shape: Shape, table: Table, streams: Sequence[Key]) -> dict[Key, Row | None]:
     names = ", ".join(shape.names)
-    where, parameter = _keyed(db, shape.key[:3], streams)
+    where, parameter = keyed(db, shape.key[:3], streams)
     found = db.exec_driver_sql(f"SELECT {names} FROM {table.name} WHERE {where}", parameter)  # noqa: S608
     rows = [dict(zip(shape.names, values, strict=True)) for values in found]
     return {shape.key_of(row): row for row in rows}
 
 
-def _delete(db: Connection, shape: Shape, table: Table, keys: Sequence[Key]) -> None:
+def _delete(db: Connection, table: Table, key: Sequence[str], keys: Sequence[Sequence[Any]]) -> None:
     if keys:
-        where, parameter = _keyed(db, shape.key, keys)
+        where, parameter = keyed(db, key, keys)
         db.exec_driver_sql(f"DELETE FROM {table.name} WHERE {where}", parameter)  # noqa: S608 - own names
 
 
-def _keyed(db: Connection, names: Sequence[str], keys: Sequence[Key]) -> tuple[str, tuple[str]]:
+def keyed(db: Connection, names: Sequence[str], keys: Sequence[Sequence[Any]]) -> tuple[str, tuple[str]]:
     """`names IN keys` with one parameter, however many keys there are."""
     each = "json_array_elements(%s::json)" if db.dialect.name == "postgresql" else "json_each(?)"
     values = ", ".join(f"k.value ->> {at}" for at in range(len(names)))
     return f"({', '.join(names)}) IN (SELECT {values} FROM {each} AS k)", (orjson.dumps(keys).decode(),)  # noqa: S608
 
 
-def _insert(db: Connection, shape: Shape, table: Table, rows: Sequence[Row]) -> None:
+def _insert(db: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Write new rows; a key that is there already is an IntegrityError."""
     if not rows:
         return
-    names, values = ", ".join(shape.names), map(shape.values_of, rows)
+    names = ", ".join(columns)
     if db.dialect.name != "postgresql":
-        marks = ", ".join("?" * len(shape.names))
-        db.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(values))  # noqa: S608
+        marks = ", ".join("?" * len(columns))
+        db.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608
         return
     kinds = {Text: "text", BigInteger: "int8", LargeBinary: "bytea"}
     driver = db.dialect.loaded_dbapi
@@ -481,8 +491,8 @@ def _insert(db: Connection, shape: Shape, table: Table, rows: Sequence[Row]) -> 
     try:
         # Far quicker than any INSERT, and SQLAlchemy has no word for it.
         with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types([kinds[type(table.c[name].type)] for name in shape.names])
-            for row in values:
+            copy.set_types([kinds[type(table.c[name].type)] for name in columns])
+            for row in rows:
                 copy.write_row(row)
     except driver.Error as error:
         raise DBAPIError.instance(
@@ -498,7 +508,8 @@ def upsert(db: Connection, shape: Shape, table: Table, rows: list[Row]) -> None:
     if db.dialect.name == "postgresql":
         columns = [table.c[name] for name in shape.names]
         kinds = {Text: "text", BigInteger: "bigint", LargeBinary: "bytea"}
-        arrays = ", ".join(f"%(c{i})s::{kinds[type(c.type)]}[]" for i, c in enumerate(columns))
+        # `b`, in binary: text would be searched for what has to be quoted, value by value.
+        arrays = ", ".join(f"%(c{i})b::{kinds[type(c.type)]}[]" for i, c in enumerate(columns))
         names = ", ".join(shape.names)
         sets = ", ".join(f"{name} = excluded.{name}" for name in rest)
         then = f"DO UPDATE SET {sets}" if rest else "DO NOTHING"
@@ -515,3 +526,11 @@ def upsert(db: Connection, shape: Shape, table: Table, rows: list[Row]) -> None:
         else statement.on_conflict_do_nothing()
     )
     db.execute(upsert, rows)
+
+
+def _away(error: BaseException | None) -> TransientError:
+    return TransientError(
+        "the read models cannot be written or read at the moment",
+        expected="an answer from the database", got=type(error).__name__,
+        hint="nothing was committed; look at `heard doctor` if it stays so",
+    )  # fmt: skip

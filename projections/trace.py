@@ -16,7 +16,7 @@ from domain import neighbourhood as neighbourhoods
 from domain.catalogue import OWN
 from domain.event import Envelope, Event, Reported
 from domain.rules import related
-from projections.store import among
+from projections.store import among, reach
 from projections.view import NUMBER, TEXT, Asked, Row, Rows, Shape, Tables, View
 
 THINGS: Final = Shape(
@@ -178,10 +178,7 @@ def closure(
     found = set(roots)
     for wanted, near, far in ((forward, "cause", "effect"), (back, "effect", "cause")):
         if wanted and roots:
-            start = select(edges.c[far].label("id")).where(among(edges.c[near], roots, db), usable)
-            reach = start.cte("reach", recursive=True)
-            reach = reach.union(select(edges.c[far]).join(reach, edges.c[near] == reach.c.id).where(usable))
-            found.update(db.execute(select(reach.c.id)).scalars())
+            found |= reach(db, edges.c[near], edges.c[far], roots, usable)
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from domain import duty
 from domain.event import Envelope
@@ -66,6 +66,14 @@ def _question(db: Connection, tables: Tables, asked: Asked) -> Iterable[Row]:
             "state": done or ("overdue" if overdue else "due"),
             "overdue_days": late.days if overdue else 0,
         }
+
+
+def overdue(db: Connection, tables: Tables, now: str) -> Mapping[str, int]:
+    """{rule: how many duties are open and were due before `now`}, all forces together."""
+    table = tables[DUTIES]
+    late = (table.c.due < now, table.c.discharged == 0, table.c.lapsed == 0)
+    query = select(table.c.rule, func.count().label("duties")).where(*late).group_by(table.c.rule)
+    return {str(row.rule): int(row.duties) for row in db.execute(query)}
 
 
 VIEW: Final = View(

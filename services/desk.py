@@ -41,11 +41,10 @@ class _Stream:
     last: Envelope | None = None
     state: Any = None
 
-    def add(self, envelope: Envelope) -> None:
+    def add(self, envelope: Envelope, event: Event) -> None:
         self.first = self.first or envelope
         self.last = envelope
-        evolve = AGGREGATES[envelope.kind].evolve
-        self.state = evolve(self.state, envelope.event, envelope.causes)
+        self.state = AGGREGATES[envelope.kind].evolve(self.state, event, envelope.causes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,10 @@ class Desk:
     _firsts: dict[str, Envelope | None] = field(default_factory=dict)
     _subjects: dict[str, str] = field(default_factory=dict)
     _keys: dict[str, bytes] = field(default_factory=dict)
+    _named: dict[tuple[str, ...], StreamId] = field(default_factory=dict)
+    """Streams by the names that they are called by here; gone with the batch."""
+    _log: Any = field(default_factory=log.bind)
+    """Bound once: to bind it for each event costs more than the line that is not written."""
 
     # -- preparing -------------------------------------------------------------------------------
 
@@ -107,7 +110,7 @@ class Desk:
         for stream in missing:
             entry = self._streams[stream] = _Stream()
             for envelope in found.get(stream, ()):
-                entry.add(envelope)
+                entry.add(envelope, envelope.event)
 
     def load_firsts(self, streams: Iterable[str]) -> None:
         """Have the first event of these streams at hand."""
@@ -124,13 +127,20 @@ class Desk:
         if message.kind == "support" and message.contributor in self._subjects:
             concerns = [at for at, c in enumerate(message.causes) if c.relation == "supports"]
             if len(concerns) == 1:
-                concern = self._cause_stream(message, concerns[0])
-                return StreamId(self.ids.of("support", concern, self._subjects[message.contributor or ""]))
-        return self.ids.stream(message.kind, message.force, message.source, message.event.ref)
+                names = (self._cause_stream(message, concerns[0]), self._subjects[message.contributor or ""])
+                if names not in self._named:
+                    self._named[names] = StreamId(self.ids.of("support", *names))
+                return self._named[names]
+        return self._stream(message.kind, message.force, message.source, message.event.ref)
 
     def _cause_stream(self, message: Message, at: int) -> StreamId:
         cause = message.causes[at]
-        return self.ids.stream(cause.kind, message.force, cause.source, cause.ref)
+        return self._stream(cause.kind, message.force, cause.source, cause.ref)
+
+    def _stream(self, *names: str) -> StreamId:
+        if names not in self._named:
+            self._named[names] = self.ids.stream(*names)
+        return self._named[names]
 
     # -- handling --------------------------------------------------------------------------------
 
@@ -139,8 +149,8 @@ class Desk:
 
         Raises UnseenError (park it), RuleBrokenError or InvalidMessageError (a dead letter).
         """
-        causes = self._causes(message)
         stream = self.stream_of(message)
+        causes = self._causes(message, stream)
         event = _with_subject(message.event, self._subjects.get(message.contributor or ""))
         if self.state(stream) is None and not event.MAKES:
             raise UnseenError(stream, f"{message.kind} {event.ref}")
@@ -201,11 +211,11 @@ class Desk:
         )
         if len(envelope.bytes) > MAX_BYTES:
             _too_large("data", f"an event of at most {MAX_BYTES} bytes", f"{len(envelope.bytes)} bytes")
-        entry.add(envelope)
+        entry.add(envelope, decided)  # no state holds what is sealed: it is the same in the clear
         if version == 1:
             self.made.add(stream)
         self.work.events.append(envelope)
-        log.info(
+        self._log.info(
             "decided",
             type=envelope.type,
             id=event_id,
@@ -228,9 +238,8 @@ class Desk:
             return self._streams[stream].first
         return self._firsts[stream]
 
-    def _causes(self, message: Message) -> Causes:
+    def _causes(self, message: Message, own: str) -> Causes:
         found: dict[tuple[str, str], Cause] = {}
-        own = self.stream_of(message)
         for at, reference in enumerate(message.causes):
             stream = self._cause_stream(message, at)
             if stream == own:

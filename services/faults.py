@@ -22,6 +22,8 @@ POINTS: Final = (
     "processes.before_duties",
     "processes.before_commit",
     "processes.after_commit",
+    "restore.before_commit",
+    "restore.after_commit",
     "erasure.requested",
     "erasure.values_destroyed",
     "erasure.key_destroyed",

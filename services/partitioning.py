@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 _SEED: Final = 0x9747B28C
@@ -23,6 +24,7 @@ def murmur2(data: bytes) -> int:
     return h - (1 << 32) if h >> 31 else h
 
 
+@lru_cache(maxsize=10_000)  # places are few, and each has many records
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of `key` among `partitions` (1 or more), as Kafka's default partitioner has it."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

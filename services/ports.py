@@ -65,6 +65,7 @@ class Consumer(Protocol):
 
         Order holds within a partition. On assignment of a partition the consumer asks `start`
         for the next offset to read. A member that has no partition (others hold them) gets [].
+        Raises IntegrityError where the log ends before that offset, or what is to be read is gone.
         """
         ...
 
@@ -91,6 +92,9 @@ class Consumer(Protocol):
 class Log(Protocol):
     """Topics of ordered partitions: the local log in SQL, or Apache Kafka."""
 
+    redacts: bool
+    """Whether `redact` overwrites bodies; else they stand for the topic's retention."""
+
     def partitions(self, topic: str) -> int:
         """How many partitions `topic` has; it never changes."""
         ...
@@ -103,8 +107,14 @@ class Log(Protocol):
         """Append without a fenced name (upstream publishing, parked and dead records); atomic, durable."""
         ...
 
-    def consumer(self, group: str, topics: Sequence[str], start: Callable[[str, int], int]) -> Consumer:
-        """Join `group`. `start(topic, partition)` gives the next offset to read."""
+    def consumer(
+        self, group: str, topics: Sequence[str], start: Callable[[str, int], int], *, alone: bool = False
+    ) -> Consumer:
+        """Join `group`. `start(topic, partition)` gives the next offset to read.
+
+        `alone`: one member holds all partitions, and keeps them while others come and go, which
+        stand by; once it is gone, one of them takes over. All members of a group say the same.
+        """
         ...
 
     def end_offsets(self, topic: str) -> dict[int, int]:
@@ -221,7 +231,11 @@ class SealedValue:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """A message that has been read before: its source, id and the fingerprint of its body."""
+    """A message that has been read before: its source, id and the fingerprint of its body.
+
+    After a restore less may be known of it. Without a fingerprint, whatever comes under its name is
+    the same again. With neither source nor id (then `id` is the fingerprint), that body is.
+    """
 
     source: str
     id: str
@@ -292,6 +306,30 @@ class Work:
     """{(topic, partition): (next offset before, next offset after)} of intake."""
 
 
+class Refill(Protocol):
+    """An empty event store while it is filled again from the topics, in one transaction."""
+
+    def events(self, events: Sequence[Stored]) -> None:
+        """Write events at the positions that they had; new ones will come after the highest."""
+        ...
+
+    def handled(self, messages: Sequence[Handled]) -> None:
+        """Remember messages; a fingerprint that is known by now stands."""
+        ...
+
+    def known(self, names: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of the messages `names` that are remembered."""
+        ...
+
+    def set_aside(self, parked: Sequence[Parked], dead: Sequence[DeadLetter]) -> None:
+        """Write what waits and what cannot be used."""
+        ...
+
+    def totals(self, counts: Mapping[str, int], positions: Mapping[tuple[str, int], int]) -> None:
+        """Write how messages ended, and where intake reads on."""
+        ...
+
+
 class EventStore(Protocol):
     """Where facts are recorded first, and what intake keeps in the same transactions."""
 
@@ -313,6 +351,10 @@ class EventStore(Protocol):
 
     def positioned(self, stream: str) -> list[Stored]:
         """The events of one stream, each with its position."""
+        ...
+
+    def positions_of(self, streams: Collection[str], type: str) -> dict[str, list[int]]:
+        """{stream: positions of its events of that type, in order}; streams without one are left out."""
         ...
 
     def commit(self, work: Work) -> None:
@@ -338,6 +380,10 @@ class EventStore(Protocol):
         """At most `limit` messages that were parked before that instant, oldest first."""
         ...
 
+    def parked_of(self, ids: Collection[str]) -> set[str]:
+        """Those of these messages that are parked."""
+        ...
+
     def all_parked(self) -> list[Waiting]:
         """Every parked message, oldest first."""
         ...
@@ -354,6 +400,10 @@ class EventStore(Protocol):
         """How many dead letters are open."""
         ...
 
+    def dead_letters_since(self, instant: str) -> int:
+        """How many messages have become dead letters after that instant."""
+        ...
+
     def latest_set_aside(self) -> tuple[str | None, str | None]:
         """The latest `since` of a parked message and the latest `day` of a dead letter, if any."""
         ...
@@ -364,6 +414,10 @@ class EventStore(Protocol):
 
     def position(self, topic: str, partition: int) -> int:
         """The next offset that intake reads; 0 at first."""
+        ...
+
+    def positions(self, topic: str) -> dict[int, int]:
+        """{partition: the next offset that intake reads} of those where it has read something."""
         ...
 
     def sources(self) -> list[str]:

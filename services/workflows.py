@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from functools import cache
+from typing import Any, Final, Literal, TypeAlias
 
 from domain import change, concern, decision, feedback, priority, referral
 from domain.event import Envelope, Event
 from domain.force import Force
 from domain.values import DutyRule
 from projections.feedback_owed import MODERATING, MOVING
+
+Says: TypeAlias = Literal["starts", "meets", "ends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Signal:
 
     rule: DutyRule
     about: str
-    says: Literal["starts", "meets", "ends"]
+    says: Says
     event_id: str
     digest: str
     known_at: str
@@ -69,11 +72,6 @@ class Step:
     start: Signal
     fact: Literal["opened", "discharged", "lapsed"]
     because: Signal
-
-
-def initial() -> Case:
-    """Nothing is known."""
-    return Case()
 
 
 def evolve(case: Case, signal: Signal) -> Case:
@@ -194,19 +192,25 @@ AGAIN: Final[tuple[type[Event], ...]] = (feedback.Failed,)
 
 def signals(e: Envelope, position: int, since: str | None = None) -> Iterable[Signal]:
     """What an event says to the rules about its own thing; `since` as in `signal`."""
+    for rule, says in _said_by(type(e.event)):
+        yield signal(rule, e.stream, says, e.id, e.digest, e.known_at, position, e.correlation, since=since)
+
+
+@cache
+def _said_by(event: type[Event]) -> tuple[tuple[DutyRule, Says], ...]:
+    """(rule, what it says to the rule) of an event of this type."""
+    found: list[tuple[DutyRule, Says]] = []
     for rule in RULES.values():
-        for says, types in (("starts", rule.starts), ("meets", rule.meets), ("ends", rule.ends)):
-            if isinstance(e.event, types):
-                yield signal(
-                    rule.name, e.stream, says, e.id, e.digest, e.known_at, position,  # type: ignore[arg-type]
-                    e.correlation, since=since,
-                )  # fmt: skip
+        found += [(rule.name, "starts")] * (event in rule.starts)
+        found += [(rule.name, "meets")] * (event in rule.meets)
+        found += [(rule.name, "ends")] * (event in rule.ends)
+    return tuple(found)
 
 
 def signal(
     rule: DutyRule,
     about: str,
-    says: Literal["starts", "meets", "ends"],
+    says: Says,
     event_id: str,
     digest: str,
     known_at: str,

@@ -29,24 +29,27 @@ def encode(value: object) -> bytes:
     except TypeError as error:
         raise _refusal(str(error)) from error
     # Second, because orjson has by now refused cycles and depths that recursion would not survive.
-    if type(value) not in _SCALARS and (fault := _fault(value)):
+    if type(value) not in _SCALARS and (fault := _fault(value, data.isascii())):
         raise _refusal(fault)
     return data
 
 
-def _fault(value: object) -> str:
-    """Path and nature of the first thing that orjson lets pass and RFC 8785 writes otherwise, or ''."""
+def _fault(value: object, ascii: bool) -> str:
+    """Path and nature of the first thing that orjson lets pass and RFC 8785 writes otherwise, or ''.
+
+    `ascii`: whether all that was written is, and so every key.
+    """
     if type(value) is dict:
         for key, item in value.items():
-            if type(key) is not str or not key.isascii():
+            if not ascii and not key.isascii():
                 return ": a key that is not ASCII"
             # Asked here and not a call deeper: most items are scalars, and this runs for every event.
-            if type(item) not in _SCALARS and (fault := _fault(item)):
+            if type(item) not in _SCALARS and (fault := _fault(item, ascii)):
                 return f"/{key}{fault}"
         return ""
     if type(value) is list or type(value) is tuple:
         for index, item in enumerate(value):
-            if type(item) not in _SCALARS and (fault := _fault(item)):
+            if type(item) not in _SCALARS and (fault := _fault(item, ascii)):
                 return f"/{index}{fault}"
         return ""
     return f": a {type(value).__name__}"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError
+from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 
 from domain.errors import ConfigurationError, HeardError
 from domain.values import instant
 from infra import scenario
-from infra.cli import feeding, health, keeping
+from infra.cli import feeding, health, keeping, restoring
 from infra.cli.output import Format, chosen, colour, complain, emit, say, write
 from infra.cli.session import Session
 from infra.errors import USAGE, exit_code
@@ -60,13 +60,14 @@ class TraceFormat(StrEnum):
 @app.callback()
 def _start(
     ctx: typer.Context,
-    dir_: Annotated[Path | None, typer.Option("--dir", help="The data directory.")] = None,
+    # Text, since as a path an empty name could not be told from the current folder.
+    dir_: Annotated[str | None, typer.Option("--dir", metavar="PATH", help="The data directory.")] = None,
     now: Annotated[str | None, typer.Option("--now", help="Fix the clock: a date or an instant.")] = None,
 ) -> None:
     settings = read_settings(dir=dir_)
     configure(settings.log_format, settings.log_level)
     ctx.obj = Session(settings, None if now is None else _clock(now))
-    ctx.obj.makes = ctx.invoked_subcommand in ("demo", "publish", "consume")
+    ctx.obj.makes = ctx.invoked_subcommand in ("demo", "publish", "consume", "migrate")
     ctx.call_on_close(ctx.obj.close)
 
 
@@ -143,12 +144,16 @@ def consume(
         list[str] | None, typer.Argument(metavar="NAME", help="intake, sequencer, projector, processes.")
     ] = None,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is left to do.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=0, max=65_535, help="Serve /metrics here."),
+    ] = None,
 ) -> None:
     """Run the loops: intake, sequencer, projector and processes, or those that are named.
 
     Example: heard consume --until-idle
     """
-    feeding.consume(ctx.obj, names, until_idle=until_idle)
+    feeding.consume(ctx.obj, names, until_idle=until_idle, metrics_port=metrics_port)
 
 
 @app.command()
@@ -279,10 +284,12 @@ def doctor(ctx: typer.Context, form: FormatOption = None) -> None:
 
     Example: heard doctor
     """
-    answer = health.doctor(ctx.obj)
+    answer, errors = health.examine(ctx.obj)
     if chosen(form) == "table":
         say("  ".join(f"{name} {count}" for name, count in answer["messages"].items()))
     emit(answer, chosen(form), rows="checks")
+    for error in sorted(errors, key=exit_code)[-1:]:
+        raise error
     if not answer["ok"]:
         raise typer.Exit(1)
 
@@ -300,6 +307,33 @@ def erase(
     Example: heard erase person-17
     """
     emit(keeping.erase(ctx.obj, ref, force=force, source=source), chosen(form))
+
+
+@app.command()
+def migrate(ctx: typer.Context, form: FormatOption = None) -> None:
+    """Make or renew the tables and roles on PostgreSQL; safe to repeat. Run it as the database's owner.
+
+    Example: heard migrate
+    """
+    emit(keeping.migrate(ctx.obj), chosen(form))
+
+
+@app.command()
+def restore(
+    ctx: typer.Context,
+    hash_only: Annotated[
+        bool, typer.Option("--hash-only", help="Change nothing; hash what is there.")
+    ] = False,
+    form: FormatOption = None,
+) -> None:
+    """Rebuild event store, duties and read models from topics and key store, into empty databases.
+
+    Example: heard restore
+    """
+    answer = restoring.hashes(ctx.obj) if hash_only else restoring.restore(ctx.obj)
+    if chosen(form) == "table":
+        say("{count} events up to position {position}: {sha256}".format(**answer["events"]))
+    emit(answer, chosen(form), rows="views")
 
 
 views = typer.Typer(no_args_is_help=True, help="Read models: list, rebuild, compare.")
@@ -426,6 +460,19 @@ def topics_create(
         raise typer.Exit(1)
 
 
+@topics.command("rights")
+def topics_rights(
+    ctx: typer.Context,
+    create: Annotated[bool, typer.Option("--create", help="Give them on the cluster as well.")] = False,
+    form: FormatOption = None,
+) -> None:
+    """What each service's principal may do on the Kafka cluster, and no more.
+
+    Example: heard topics rights
+    """
+    emit(keeping.topics_rights(ctx.obj, create=create), chosen(form))
+
+
 @schema.command("list")
 def schema_list(form: FormatOption = None) -> None:
     """Every event type, and who may report it.
@@ -454,6 +501,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without the character still gets the rest
     try:
+        _are_text(arguments)
         result = app(args=arguments, prog_name="heard", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -468,7 +516,7 @@ def main(argv: list[str] | None = None) -> int:
     except ClickException as error:
         wrong = HeardError(
             error.format_message(), code="usage", expected="a call as --help shows it",
-            got=" ".join(arguments)[:200], hint="heard --help",
+            got=" ".join(arguments)[:200], hint=f"{_verb(error)} --help",
         )  # fmt: skip
         complain(wrong, form)
         return USAGE
@@ -488,6 +536,25 @@ def main(argv: list[str] | None = None) -> int:
         )  # fmt: skip
         complain(failed, form)
         return exit_code(failed)
+
+
+def _verb(error: ClickException) -> str:
+    """The call, without its arguments, whose help says what was wrong: `heard views rebuild`."""
+    at = error.ctx if isinstance(error, UsageError) else None
+    return at.command_path if at else "heard"
+
+
+def _are_text(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            # Python has each byte that is not UTF-8 as U+DC00 and the byte: shown as the byte alone.
+            shown = argument.encode(errors="backslashreplace").decode().replace("\\udc", "\\x")
+            raise HeardError(
+                "an argument is not UTF-8", code="usage", expected="arguments in UTF-8", got=shown[:200],
+                hint="give it in UTF-8, and a file of such a name another name",
+            ) from None  # fmt: skip
 
 
 def _asked_form(arguments: list[str]) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def publish(
     session: Session, file: str, *, skip_invalid: bool, dry_run: bool, unchecked: bool
 ) -> dict[str, Any]:
     """Check every line, then send; {"sent", "rejected"}."""
+    i = session.installation
     with _opened(session, file) as lines:
         rejected = list(_check_all(session, lines, unchecked=unchecked))
         answer: dict[str, Any] = {"sent": 0, "rejected": [asdict(line) for line in rejected]}
@@ -39,8 +41,9 @@ def publish(
         if rejected:
             # First, so that a line that is left out is never lost.
             _write_rejected(file, lines, {line.line for line in rejected})
+        i.keys.id_key()  # kept from the first call on, also where nothing is checked and the log needs no key
         lines.seek(0)
-        answer["sent"] = send(session.installation.log, _good(session, lines, rejected, unchecked=unchecked))
+        answer["sent"] = send(i.log, _good(session, lines, rejected, unchecked=unchecked))
     return answer
 
 
@@ -75,16 +78,19 @@ def _spooled(stream: BinaryIO, folder: Path) -> Iterator[IO[bytes]]:
         yield spooled
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(file: IO[bytes], *, unchecked: bool) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(file, start=1):
-        if body := line.rstrip(b"\r\n"):
+        # The mark that some programs begin a file in UTF-8 with is the file's, not the message's; who
+        # wants nothing checked wants every byte as it is.
+        text = line.removeprefix(BOM_UTF8) if number == 1 and not unchecked else line
+        if body := text.rstrip(b"\r\n"):
             yield number, body
 
 
 def _check_all(session: Session, file: IO[bytes], *, unchecked: bool) -> Iterator[Rejected]:
     i = session.installation
     now = i.clock.now()
-    for number, line in _lines(file):
+    for number, line in _lines(file, unchecked=unchecked):
         if unchecked:
             try:
                 fits(line)
@@ -102,7 +108,7 @@ def _good(
     bad = {line.line for line in rejected}
     i = session.installation
     now = i.clock.now()
-    for number, line in _lines(file):
+    for number, line in _lines(file, unchecked=unchecked):
         if number in bad:
             continue
         if unchecked:
@@ -118,7 +124,7 @@ def _write_rejected(file: str, lines: IO[bytes], bad: set[int]) -> None:
     path = Path("stdin.rejected" if file == "-" else f"{file}.rejected")
     try:
         with open(path, "wb", opener=_for_this_user) as out:
-            out.writelines(line + b"\n" for number, line in _lines(lines) if number in bad)
+            out.writelines(line + b"\n" for number, line in _lines(lines, unchecked=True) if number in bad)
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be written", expected="a place for the lines that are left out",
@@ -155,14 +161,18 @@ def import_(kind: str, files: Sequence[Path], *, force: str, neighbourhood: str,
         write(orjson.dumps(message))
 
 
-def consume(session: Session, names: Sequence[str] | None, *, until_idle: bool) -> None:
+def consume(
+    session: Session, names: Sequence[str] | None, *, until_idle: bool, metrics_port: int | None
+) -> None:
     """Run the loops that are named, or all."""
     if unknown := [name for name in names or () if name not in LOOPS]:
         raise HeardError(
             f"there is no loop called {unknown[0]}", code="usage", expected=", ".join(LOOPS), got=unknown[0],
             hint="heard consume --until-idle",
         )  # fmt: skip
-    handled = session.consume(session.installation.loops(tuple(names or LOOPS)), until_idle=until_idle)
+    with session.watched(metrics_port) as went_round:
+        loops = session.installation.loops(tuple(names or LOOPS))
+        handled = session.consume(loops, until_idle=until_idle, went_round=went_round)
     counts = session.installation.store.counts()
     say(f"{handled} handled; messages so far: {_told(counts)}")
 
@@ -180,9 +190,11 @@ def demonstrate(session: Session) -> None:
         body = line.encode()
         found = check(body, number, i.ids, now)
         if isinstance(found, Rejected):
+            problem, _, expected = found.reason.partition(": ")
             raise HeardError(
-                f"line {number} of the scenario cannot be used now", code=found.code,
-                expected=found.reason, got=found.field, hint="heard demo, without --now or with a later one",
+                f"line {number} of the scenario cannot be used now: {problem}", code=found.code,
+                expected=expected, got=f"{found.field or 'the line'}, where now is {now:%Y-%m-%d}",
+                hint="heard demo, without --now or with a later one",
             )  # fmt: skip
         messages.append((key_of(found), body))
     say(f"1. {send(i.log, messages)} messages published, as upstream systems would")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import select
 
+from consumers import lag
 from consumers.envelope import Head
 from consumers.projector import build, rebuild
 from domain.catalogue import EVENTS, schema
@@ -16,6 +17,7 @@ from domain.errors import ConfigurationError, HeardError, NotFoundError
 from domain.event import Actor, MessageId, Reported
 from domain.message import Discarded
 from domain.values import MAX_WORDS, StreamId
+from infra import migrations
 from infra.cli.output import Format, as_csv, say
 from infra.cli.session import Session
 from infra.installation import Installation
@@ -23,7 +25,9 @@ from projections.store import LIVE, SupersededError
 from projections.view import Row, View
 from services.desk import Circumstances, Desk
 from services.ports import DeadLetter, Unused, Work
-from services.topics import EVENTS as EVENTS_TOPIC
+
+if TYPE_CHECKING:
+    from infra.kafka_broker import Broker
 
 
 def export(answer: dict[str, Any], view: View, out: Path, form: Format | None) -> None:
@@ -62,11 +66,8 @@ def views_list(session: Session) -> dict[str, Any]:
     i = session.installation
     with i.views.reading() as db:
         live, marks = i.views.live(db), i.views.marks(db, LIVE)
-    ends = i.log.end_offsets(EVENTS_TOPIC.name)
-    lag = sum(
-        end - (marks[EVENTS_TOPIC.name, p].next if (EVENTS_TOPIC.name, p) in marks else 0)
-        for p, end in ends.items()
-    )
+    now = i.clock.now()
+    behind, unbuilt = (lag.of_reader(i.log, each, now).records for each in (marks, {}))
     position = max((mark.position for mark in marks.values()), default=0)
     return {
         "rows": [
@@ -76,7 +77,7 @@ def views_list(session: Session) -> dict[str, Any]:
                 "about": view.about,
                 "columns": list(view.columns),
                 "position": position if view.name in live else 0,
-                "lag": lag if view.name in live else sum(ends.values()),
+                "lag": behind if view.name in live else unbuilt,
             }
             for view in i.views.views.values()
         ]
@@ -228,18 +229,35 @@ def parked_list(session: Session) -> dict[str, Any]:
 
 def topics_create(session: Session, partitions: int) -> dict[str, Any]:
     """Create the topics that are missing on the cluster; for each what differs."""
-    settings = session.settings
-    if settings.kafka_servers is None:
-        raise ConfigurationError(
-            "there is no Kafka cluster to create topics on", expected="HEARD_KAFKA_SERVERS", got="nothing",
-            hint="the local log makes its own topics; set HEARD_KAFKA_SERVERS for Kafka",
-        )  # fmt: skip
+    broker = _broker(session)
     from infra import kafka_topics  # half a second that no other verb need wait
 
-    rows = kafka_topics.create(
-        settings.broker(), replication=settings.kafka_replication, partitions=partitions
-    )
-    return {"rows": rows}
+    replication = session.settings.kafka_replication
+    return {"rows": kafka_topics.create(broker, replication=replication, partitions=partitions)}
+
+
+def topics_rights(session: Session, *, create: bool) -> dict[str, Any]:
+    """The right of every principal, given on the cluster if `create`."""
+    from infra import kafka_rights  # half a second that no other verb need wait
+
+    if create:
+        kafka_rights.create(_broker(session))
+    return {"rows": kafka_rights.rows(session.settings.kafka_prefix)}
+
+
+def _broker(session: Session) -> Broker:
+    if session.settings.kafka_servers is None:
+        raise ConfigurationError(
+            "there is no Kafka cluster to make this on", expected="HEARD_KAFKA_SERVERS", got="nothing",
+            hint="the local log makes its own topics; set HEARD_KAFKA_SERVERS for Kafka",
+        )  # fmt: skip
+    return session.settings.broker()
+
+
+def migrate(session: Session) -> dict[str, Any]:
+    """Bring the tables and roles on PostgreSQL to what this program needs; from where to where."""
+    before, after = migrations.migrate(session.installation.postgresql)
+    return {"from": before, "to": after, "roles": [migrations.APP, migrations.AUDITOR]}
 
 
 # -- schemas -------------------------------------------------------------------------------------

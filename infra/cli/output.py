@@ -105,7 +105,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in zip(*texts.values(), strict=True):
             table.add_row(*row)
     out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=colour())
+    console = Console(file=out, width=width, force_terminal=colour(), emoji=False)
     for at, block in enumerate(blocks):
         console.print(*([""] if at else []), block, sep="\n")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -38,7 +39,7 @@ class Session:
         if not self.makes and not any(self.settings.dir.glob("*.db")):
             raise ConfigurationError(
                 f"there is no installation in {self.settings.dir}",
-                expected="a data directory that demo, publish or consume has begun", got="none",
+                expected="a data directory that demo, publish, consume or migrate has begun", got="none",
                 hint="heard --dir DIR …, or `heard demo` for a first one",
             )  # fmt: skip
         return Installation(self.settings, now=self.now)
@@ -72,7 +73,9 @@ class Session:
             )  # fmt: skip
         say("the read models are behind what was published: `heard consume` brings them up to date")
 
-    def consume(self, loops: Sequence[Loop], *, until_idle: bool) -> int:
+    def consume(
+        self, loops: Sequence[Loop], *, until_idle: bool, went_round: Callable[[], None] = lambda: None
+    ) -> int:
         """Run the loops; an interrupt or a termination ends them after the batch in hand."""
         i = self.installation
         require_whole(i.log, i.store, i.ids)
@@ -87,6 +90,7 @@ class Session:
 
         def progress(handled: int) -> None:
             nonlocal told
+            went_round()
             if handled - told >= 20_000:
                 told = handled
                 say(f"{handled:,} handled so far")
@@ -96,6 +100,25 @@ class Session:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def watched(self, port: int | None) -> Iterator[Callable[[], None]]:
+        """Serve what the loops measure for as long as this lasts, if a port is given or set.
+
+        To be entered before the loops are made; what it gives is to be called after each of their rounds.
+        """
+        port = self.settings.metrics_port if port is None else port
+        if port is None:
+            yield lambda: None
+            return
+        from infra.telemetry import Endpoint, PrometheusMeter  # what is off need not be loaded
+        from infra.watching import Watch
+
+        i, address = self.installation, self.settings.metrics_address
+        i.meter = meter = PrometheusMeter()
+        with closing(Endpoint(meter, address, port)) as endpoint:
+            say(f"metrics: http://{address}:{endpoint.port}/metrics")
+            yield Watch(i, endpoint).round
 
     def close(self) -> None:
         """Release what was opened."""

@@ -81,13 +81,14 @@ def messages(
     services: dict[str, str] = {}
     lists: list[tuple[str, list[Any]]] = []
     for name, content in files:
-        items = _items(name, content)
+        document = _document(name, content)
+        items = reading.items_of(document)
         if not items or any(_is_request(item) for item in items):
             lists.append((name, items))
         elif any(isinstance(item, dict) and "service_code" in item for item in items):
             services |= _named(items)
         else:
-            raise reading.unknown(name, expected=_EXPECTED, got=reading.shape(items), hint=_HINT)
+            raise reading.unknown(name, expected=_EXPECTED, got=reading.shape(document), hint=_HINT)
     if not lists:
         raise reading.nothing_there(files, expected=_EXPECTED, hint=_HINT)
     requests = _once(lists, warn)
@@ -97,12 +98,12 @@ def messages(
     )
 
 
-def _items(name: str, content: bytes) -> list[Any]:
+def _document(name: str, content: bytes) -> Any:
     if reading.text_of(name, content).lstrip().startswith("<"):
         raise InvalidMessageError(
             "not_json", f"{name} is XML", field=name, expected=_EXPECTED, got="an XML document", hint=_HINT
         )
-    return reading.items_of(reading.json_of(name, content))
+    return reading.json_of(name, content)
 
 
 def _is_request(item: Any) -> bool:

@@ -19,12 +19,13 @@ Dirty values:
 |---|---|
 | byte order mark, CRLF, blank lines, order of columns, spaces around a value | make no difference |
 | repeated and stray white space in a comment | one space |
+| a timestamp below 10^11 | is in seconds, as some versions of Polis write it; from there on in milliseconds. In seconds 10^11 is the year 5138, in milliseconds March 1973, and Polis is younger |
 | datetime, agrees, disagrees | not imported: a local spelling of the timestamp, and counts that follow from the votes |
 | a blank body, or one over 16,000 characters | the comment is imported without words, told |
 | another number of cells than columns; a timestamp or id that is not a whole number; moderated or a vote other than -1, 0, 1 | the row is left out, told |
 | a row that is there twice | counts once |
 | a comment id again with something else in it | the earlier row counts, the other is left out, told |
-| two different votes of one person at the same millisecond | which came last cannot be known: one counts (disagree before pass before agree), told |
+| two different votes of one person at the same instant (the same second, where the export is in seconds) | which came last cannot be known: one counts (disagree before pass before agree), told |
 | a vote on a comment that comments.csv does not have | imported all the same, told: intake keeps it until the comment comes |
 | the votes fit agrees and disagrees far better (less than half the difference) with their signs turned round | nothing is imported: some exports write -1 for agree, and every voter would be misquoted |
 | a file without a column that is needed, quotes that do not close, not UTF-8, not of this export | nothing is imported |
@@ -60,6 +61,8 @@ _EXPECTED: Final = "comments.csv or votes.csv of a Polis export, with commas and
 _HINT: Final = "export the conversation's raw data again, and give comments.csv and votes.csv as they are"
 _STANCES: Final = {1: "agree", 0: "pass", -1: "disagree"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_FROM: Final = 10**11
+"""A timestamp below this is in seconds: in milliseconds it would be older than Polis."""
 _UNCOUNTED: Final = -1
 
 
@@ -152,7 +155,7 @@ def _comments(table: Any, name: str, columns: list[str], warn: Warn) -> Iterator
         time, moderated = _time(row["timestamp"]), _one_of_three(row["moderated"])
         id_, author = _whole(row["comment-id"]), _whole(row["author-id"])
         if time is None:
-            warn(f"{where}: timestamp is not in milliseconds since 1970: the row is left out")
+            warn(f"{where}: timestamp is not in seconds or milliseconds since 1970: the row is left out")
         elif id_ is None or author is None:
             warn(f"{where}: comment-id or author-id is not a whole number: the row is left out")
         elif moderated is None:
@@ -173,7 +176,7 @@ def _votes(table: Any, name: str, columns: list[str], warn: Warn) -> Iterator[_V
         time, vote = _time(row["timestamp"]), _one_of_three(row["vote"])
         comment, voter = _whole(row["comment-id"]), _whole(row["voter-id"])
         if time is None:
-            warn(f"{where}: timestamp is not in milliseconds since 1970: the row is left out")
+            warn(f"{where}: timestamp is not in seconds or milliseconds since 1970: the row is left out")
         elif comment is None or voter is None:
             warn(f"{where}: comment-id or voter-id is not a whole number: the row is left out")
         elif vote is None:
@@ -191,9 +194,12 @@ def _one_of_three(cell: str) -> int | None:
 
 
 def _time(cell: str) -> str | None:
-    milliseconds = _whole(cell)
+    count = _whole(cell)
+    if count is None:
+        return None
+    milliseconds = count * 1000 if count < _MILLISECONDS_FROM else count
     try:
-        return None if milliseconds is None else stamp(_EPOCH + timedelta(milliseconds=milliseconds))
+        return stamp(_EPOCH + timedelta(milliseconds=milliseconds))
     except OverflowError:
         return None
 
@@ -254,7 +260,7 @@ def _told(
         if before is not None and before.time == vote.time:
             if before.vote != vote.vote:
                 warn(
-                    f"voter {vote.voter} voted twice on comment {vote.comment} in the same millisecond: "
+                    f"voter {vote.voter} voted twice on comment {vote.comment} at the same instant: "
                     "one vote is left out"
                 )
             continue

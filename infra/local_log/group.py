@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Final
 
-from domain.errors import FencedError
+from domain.errors import FencedError, IntegrityError
 from infra.local_log.file import FileLock, Session
 from infra.local_log.shelves import Row, Shelves
 from services.ports import Record
@@ -108,11 +108,25 @@ class Member:
                 ).fetchone()[0]
             # Asked only now: whoever held the group before can no longer move its positions.
             positions = {place: self._start(*self._shelves.names[place]) for place in sorted(self._mine)}
+            self._require(positions)
         except BaseException:
             self._lock.release()
             raise
         self._generation, self._next = generation, positions
         return True
+
+    def _require(self, positions: Mapping[int, int]) -> None:
+        with self._session.reading() as db:
+            ends = dict(db.execute("SELECT id, next FROM place").fetchall())
+        for place, position in positions.items():
+            if position > ends[place]:
+                topic, partition = self._shelves.names[place]
+                raise IntegrityError(
+                    f"The local log's {topic}/{partition} is older than the database.",
+                    expected=f"at least {position} records",
+                    got=f"{ends[place]} records",
+                    hint="stop Heard and restore log.db from its backup",
+                )
 
     def _read(self, limit: int) -> list[Record]:
         with self._session.reading() as db:

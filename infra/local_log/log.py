@@ -31,6 +31,8 @@ class LocalLog:
     Raises ConfigurationError when the file has another number of partitions or cannot be used.
     """
 
+    redacts = True
+
     def __init__(
         self,
         path: Path,
@@ -66,8 +68,11 @@ class LocalLog:
         """See `Log.append`; raises as `Producer.send` does, but for FencedError."""
         self._shelves.append(self._session, batch)
 
-    def consumer(self, group: str, topics: Sequence[str], start: Callable[[str, int], int]) -> Consumer:
-        """See `Log.consumer`. One member holds all partitions, from its first poll; others stand by.
+    def consumer(
+        self, group: str, topics: Sequence[str], start: Callable[[str, int], int], *, alone: bool = False
+    ) -> Consumer:
+        """See `Log.consumer`. One member holds all partitions, from its first poll; others stand by:
+        so it is here whether `alone` or not.
 
         `start` is asked for each partition once the group's former holder is gone.
         """

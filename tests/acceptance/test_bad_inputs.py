@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -18,7 +20,7 @@ from infra.settings import Settings
 from services.ports import Outgoing
 from services.topics import INBOX
 from tests.support.messages import SOURCE, Message, concern, lines, message
-from tests.support.program import Answer, heard
+from tests.support.program import Answer, environment, heard
 from tests.support.requires import ROOT
 
 NOW = "2026-01-10"
@@ -201,9 +203,9 @@ def prepare(given: Bad, folder: Path) -> None:
         consume(folder)
 
 
-def consume(folder: Path, now: str = NOW) -> None:
+def consume(folder: Path, now: str = NOW, env: Mapping[str, str] | None = None) -> None:
     """Until idle."""
-    answer = heard("consume", "--until-idle", dir=folder, now=now)
+    answer = heard("consume", "--until-idle", dir=folder, now=now, env=env)
     assert answer.code == 0, answer.err
 
 
@@ -227,7 +229,7 @@ def ends_as_a_dead_letter(given: Bad, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+def refused(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     """What `publish` says of each input that it can see to be bad, all in one file with a good one."""
     folder = tmp_path_factory.mktemp("refused")
     seen = [given for given in TABLE if given.seen]
@@ -250,6 +252,11 @@ def test_publish_refuses_what_the_message_alone_shows(given: Bad, refused: dict[
     assert not re.search("example.org|Mrs|7700|7946", str(line))
 
 
+NOTHING_IS_RUN = pytest.mark.embedded("code and documentation are read, nothing is run")
+ALONE = pytest.mark.embedded("each has a record of its own; on servers all share one, in a test below")
+
+
+@ALONE
 @each(given for given in TABLE if not given.seen)
 def test_what_only_the_record_shows_is_published_and_ends_as_a_dead_letter(
     given: Bad, tmp_path: Path
@@ -260,6 +267,7 @@ def test_what_only_the_record_shows_is_published_and_ends_as_a_dead_letter(
     ends_as_a_dead_letter(given, tmp_path)
 
 
+@ALONE
 @each(TABLE)
 def test_as_raw_bytes_on_the_log_each_ends_as_a_dead_letter(given: Bad, tmp_path: Path) -> None:
     prepare(given, tmp_path)
@@ -268,6 +276,30 @@ def test_as_raw_bytes_on_the_log_each_ends_as_a_dead_letter(given: Bad, tmp_path
     ends_as_a_dead_letter(given, tmp_path)
 
 
+def test_all_in_one_record_each_ends_as_its_own_dead_letter(tmp_path: Path) -> None:
+    before = [each for given in TABLE for each in given.before]
+    assert heard("publish", "-", dir=tmp_path, now=NOW, stdin=lines(before)).code == 0
+    consume(tmp_path)
+    bad = b"".join(given.body + b"\n" for given in TABLE)
+    assert heard("publish", "--unchecked", "-", dir=tmp_path, now=NOW, stdin=bad).json["sent"] == len(TABLE)
+    told: dict[str, Row] = {}
+    for now in (NOW, LATER):
+        consume(tmp_path, now)
+        for letter in dead(tmp_path):
+            if letter["id"] not in {each["id"] for each in told.values()}:
+                body = heard("dead-letters", "show", letter["id"], dir=tmp_path, now=now).json["body"]
+                told[body] = letter
+        ended = [given for given in TABLE if given.then <= now]
+        counts = balance(tmp_path, now)
+        assert (counts["accepted"], counts["dead_letters"]) == (len(before), len(ended))
+        assert counts["parked"] == len(TABLE) - len(ended)
+    for given in TABLE:
+        letter = told[given.body.decode("utf-8", "replace")]
+        assert (letter["code"], letter["field"], letter["status"]) == (given.code, given.field, "open")
+        assert given.reason in letter["reason"]
+
+
+@NOTHING_IS_RUN
 def test_the_table_has_every_code_and_every_code_is_explained() -> None:
     page = (ROOT / "docs" / "dead-letters.md").read_text()
     explained = dict(re.findall(r"^\| `(\w+)` \|.*?\| (yes|no|body and causes) \|", page, re.MULTILINE))
@@ -277,6 +309,7 @@ def test_the_table_has_every_code_and_every_code_is_explained() -> None:
         assert seen == {"yes": {True}, "no": {False}, "body and causes": {True, False}}[told], code
 
 
+@NOTHING_IS_RUN
 def test_no_code_is_used_that_is_not_listed() -> None:
     used = set()
     for room in ("domain", "services", "consumers", "infra"):
@@ -292,7 +325,8 @@ def test_no_code_is_used_that_is_not_listed() -> None:
 
 def on_the_log(folder: Path, value: bytes | None, **headers: bytes) -> None:
     """Put a record on the inbox as any other producer could."""
-    installation = Installation(Settings(dir=folder))
+    with patch.dict(os.environ, environment(folder), clear=True):
+        installation = Installation(Settings(dir=folder))
     try:
         named = tuple((name.replace("content_type", "content-type"), text) for name, text in headers.items())
         installation.log.append([Outgoing(INBOX.name, b"", value, named)])
@@ -404,8 +438,12 @@ CHAIN = (
         time="2026-01-08T09:00:00Z",
     ),
 )  # fmt: skip
+SOME_ORDERS = pytest.mark.embedded("on servers each takes seconds, and two of them do")
 KEY = {"HEARD_ID_KEY": "77" * 32}
-ORDERS = list(permutations(range(len(CHAIN))))
+ORDERS = [
+    order if order in ((3, 2, 1, 0), (1, 3, 0, 2)) else pytest.param(order, marks=SOME_ORDERS)
+    for order in permutations(range(len(CHAIN)))
+]
 
 
 def story(folder: Path) -> list[Answer]:
@@ -415,7 +453,7 @@ def story(folder: Path) -> list[Answer]:
 
 
 @pytest.fixture(scope="module")
-def in_order(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
+def in_order(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
     """What the record says when everything comes in its order."""
     folder = tmp_path_factory.mktemp("in-order")
     assert heard("publish", "-", dir=folder, now=NOW, env=KEY, stdin=lines(CHAIN)).code == 0
@@ -432,7 +470,7 @@ def test_in_one_batch_the_order_makes_no_difference(
 ) -> None:
     given = lines(CHAIN[at] for at in order)
     assert heard("publish", "--unchecked", "-", dir=tmp_path, now=NOW, env=KEY, stdin=given).code == 0
-    consume(tmp_path)
+    consume(tmp_path, env=KEY)  # on servers it is the first to need the id key
     counts = balance(tmp_path)
     assert (counts["accepted"], counts["parked"]) == (len(CHAIN), 0)
     assert story(tmp_path) == in_order
@@ -586,7 +624,7 @@ def test_after_thirty_days_the_body_is_gone_and_code_field_and_reason_stay(tmp_p
 
 @pytest.mark.parametrize("verb", ["show", "retry"])
 def test_a_dead_letter_that_is_not_there_is_not_found(verb: str, tmp_path: Path) -> None:
-    heard("publish", "-", dir=tmp_path)  # an installation without a message
+    heard("consume", "--until-idle", dir=tmp_path)  # an installation without a message
     answer = heard("dead-letters", verb, "nothing", "--format", "json", dir=tmp_path, now=NOW)
     assert (answer.code, answer.error["code"]) == (1, "not_found")
     assert answer.error["next"] == "heard dead-letters list"

@@ -60,7 +60,9 @@ def whole_days_since(moment: datetime) -> int:
 
 
 @pytest.fixture(scope="module")
-def polis(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ask, list[Row], dict[str, Row]]:
+def polis(
+    underneath: object, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Ask, list[Row], dict[str, Row]]:
     """The conversation in the record, its messages, and comments.csv by reference."""
     data = shared_data("polis-london-youth-policing")
     folder = tmp_path_factory.mktemp("polis")
@@ -156,7 +158,7 @@ def test_the_same_import_again_brings_only_duplicates(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def open311(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ask, dict[str, Row]]:
+def open311(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ask, dict[str, Row]]:
     """The requests in the record, and requests.json by reference."""
     data = shared_data("open311-bloomington")
     folder = tmp_path_factory.mktemp("open311")
@@ -201,7 +203,7 @@ def test_an_address_is_sealed_and_opened_for_whoever_may_ask(open311: tuple[Ask,
 
 
 @pytest.fixture(scope="module")
-def police_uk(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+def police_uk(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """Leicester's city centre in the record."""
     data = shared_data("policeuk-fixtures")
     folder = tmp_path_factory.mktemp("police-uk")

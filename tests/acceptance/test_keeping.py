@@ -33,6 +33,10 @@ def ending(error: BaseException) -> Callable[..., None]:
     return end
 
 
+ENDS_BEFORE = pytest.mark.embedded("it ends before anything is opened")
+
+
+@ENDS_BEFORE
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_whoever_asks_for_an_end_gets_it_with_its_own_code(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -43,6 +47,7 @@ def test_whoever_asks_for_an_end_gets_it_with_its_own_code(
     assert ended.value.code == code
 
 
+@ENDS_BEFORE
 def test_another_error_of_a_file_is_not_taken_for_a_reader_that_has_had_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +62,7 @@ def test_a_view_that_is_named_twice_is_rebuilt_once(tmp_path: Path) -> None:
     assert (answer.code, answer.err) == (0, "rebuilt and swapped: inputs\n")
 
 
+@pytest.mark.embedded("the wrong count is put into the file by hand")
 def test_a_balance_that_does_not_hold_is_not_told_as_one(tmp_path: Path) -> None:
     told(tmp_path, concern("N1"), concern("N2"))
 

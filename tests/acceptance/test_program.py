@@ -55,23 +55,42 @@ def published(folder: Path, *messages: Message) -> None:
     assert heard("consume", "--until-idle", dir=folder, now=NOW).code == 0
 
 
+def recorded(data: Path) -> Path:
+    """A record of the scenario and of WORLD."""
+    assert heard("demo", dir=data).code == 0
+    published(data, *WORLD)
+    return data
+
+
 @pytest.fixture(scope="module")
-def _world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    assert heard("demo", dir=folder / "data").code == 0
-    published(folder / "data", *WORLD)
+def _data(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("world") / "data")
+
+
+@pytest.fixture
+def asked(_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a newcomer tries the examples: files of their own, and a record that others ask as well."""
+    folder = tmp_path / "world"
+    folder.mkdir()
+    (folder / "data").symlink_to(_data)
     (folder / "messages.ndjson").write_bytes(lines([concern("N41"), concern("N42")]))
     (folder / "requests.json").write_bytes(orjson.dumps([REQUEST]))
+    monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def world(_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the world to do anything with: where a newcomer tries the examples."""
-    folder = tmp_path / "world"
-    shutil.copytree(_world, folder)
-    monkeypatch.chdir(folder)
-    return folder
+def world(asked: Path, underneath: object) -> Path:
+    """The same with a record to do anything with: a copy, or on servers one that was made anew."""
+    data = asked / "data"
+    if underneath is None:
+        original = data.resolve()
+        data.unlink()
+        shutil.copytree(original, data)
+    else:
+        data.unlink()
+        recorded(data)
+    return asked
 
 
 # -- the examples of the help --------------------------------------------------------------------
@@ -217,8 +236,30 @@ def _schema_show(a: Answer, world: Path) -> None:
     assert {"words", "causes", "contributor", "occurred"} <= data["properties"].keys()
 
 
+def _no_database(a: Answer, world: Path) -> None:
+    assert a.error["expected"] == "HEARD_DATABASE_URL"  # with one: tests/contract/test_migrations.py
+
+
+def _migrated(a: Answer, world: Path) -> None:
+    assert a.json["from"] == a.json["to"] is not None
+
+
+def _fewer_partitions(a: Answer, world: Path) -> None:
+    assert {tuple(row["differs"]) for row in a.json["rows"]} == {("partitions: 4 instead of 12",)}
+
+
+def _restore(a: Answer, world: Path) -> None:
+    # Refused: databases that hold something are not restored over; how it works: test_restore.py.
+    assert a.error["expected"] == "nothing in it"
+
+
 def _no_cluster(answer: Answer, world: Path) -> None:
     assert answer.error["expected"] == "HEARD_KAFKA_SERVERS"  # with one: tests/contract/test_kafka_topics.py
+
+
+def _rights(answer: Answer, world: Path) -> None:
+    of_publisher = {row["name"] for row in answer.json["rows"] if row["principal"] == "User:heard-publisher"}
+    assert of_publisher == {"heard.inbox.v1", "heard.append."}
 
 
 EXAMPLES: dict[str, tuple[int, Callable[[Answer, Path], None]]] = {
@@ -233,6 +274,8 @@ EXAMPLES: dict[str, tuple[int, Callable[[Answer, Path], None]]] = {
     "query": (0, _query),
     "export": (0, _export),
     "doctor": (0, _doctor),
+    "migrate": (3, _no_database),
+    "restore": (3, _restore),
     "erase": (0, _erase),
     "views list": (0, _views_list),
     "views rebuild": (0, _views_rebuild),
@@ -243,29 +286,47 @@ EXAMPLES: dict[str, tuple[int, Callable[[Answer, Path], None]]] = {
     "dead-letters discard": (0, _dead_discard),
     "parked list": (0, _parked),
     "topics create": (3, _no_cluster),
+    "topics rights": (0, _rights),
     "schema list": (0, _schema_list),
     "schema show": (0, _schema_show),
 }
 """By verb: the exit code of its example, and what must have come out."""
+ON_SERVERS: dict[str, tuple[int, Callable[[Answer, Path], None]]] = {
+    "migrate": (0, _migrated),
+    "topics create": (1, _fewer_partitions),
+}
+"""Where that is another."""
 
 
+@pytest.mark.embedded("no record is opened")
 def test_every_verb_s_help_has_an_example_and_each_is_tried_here() -> None:
     assert examples().keys() == EXAMPLES.keys()
     assert [verb for verb, example in examples().items() if not example.startswith(verb)] == []
 
 
-@pytest.mark.parametrize("verb", EXAMPLES)
-def test_the_example_of_the_help_does_what_the_help_says(verb: str, world: Path) -> None:
+CHANGE = ("publish", "erase", "dead-letters discard")
+"""The verbs whose examples change the record."""
+
+
+RIGHTS = pytest.param("topics rights", marks=pytest.mark.embedded("it only prints, for any cluster"))
+
+
+@pytest.mark.parametrize("verb", [RIGHTS if verb == "topics rights" else verb for verb in EXAMPLES])
+def test_the_example_of_the_help_does_what_the_help_says(
+    verb: str, asked: Path, underneath: object, request: pytest.FixtureRequest
+) -> None:
+    world: Path = request.getfixturevalue("world") if verb in CHANGE else asked
     # In an empty directory the demo, else in the newcomer's.
     data = world / ("new" if verb == "demo" else "data")
     (letter,) = heard("dead-letters", "list", dir=world / "data", now=NOW).json["rows"]
     call = [letter["id"] if word == "ID" else word for word in shlex.split(examples()[verb])]
-    code, check = EXAMPLES[verb]
+    code, check = (EXAMPLES if underneath is None else EXAMPLES | ON_SERVERS)[verb]
     answer = heard(*call, dir=data, now=None if verb == "demo" else NOW)
     assert answer.code == code, answer.err
     check(answer, world)
 
 
+@pytest.mark.embedded("no record is opened")
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_is_given_for_every_verb_on_stdout(verb: str, tmp_path: Path) -> None:
     answer = heard(*verb.split(), "--help", dir=tmp_path / "none")
@@ -274,6 +335,7 @@ def test_help_is_given_for_every_verb_on_stdout(verb: str, tmp_path: Path) -> No
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.embedded("no record is opened")
 def test_a_call_without_a_verb_shows_the_help_and_is_wrong_use() -> None:
     answer = heard(dir=None)
     assert (answer.code, answer.out) == (2, b"")
@@ -328,7 +390,10 @@ SHAPES: dict[str, tuple[set[str], dict[str, set[str]]]] = {
 
 
 @pytest.mark.parametrize("call", SHAPES)
-def test_every_field_that_the_contract_promises_is_there(call: str, world: Path) -> None:
+def test_every_field_that_the_contract_promises_is_there(
+    call: str, asked: Path, request: pytest.FixtureRequest
+) -> None:
+    world: Path = request.getfixturevalue("world") if call == "publish messages.ndjson" else asked
     (world / "bad.ndjson").write_bytes(b"{}\n")
     document = heard(*call.split(), dir=world / "data", now=NOW).json
     fields, lists = SHAPES[call]
@@ -354,18 +419,18 @@ def test_every_occurred_has_the_contract_s_form(world: Path) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_s_rows_have_the_columns_that_views_list_names(view: str, world: Path) -> None:
-    answer = heard("query", view, dir=world / "data", now=NOW).json
+def test_a_view_s_rows_have_the_columns_that_views_list_names(view: str, asked: Path) -> None:
+    answer = heard("query", view, dir=asked / "data", now=NOW).json
     assert answer["rows"]
     assert {tuple(row) for row in answer["rows"]} == {tuple(VIEWS[view].columns)}
-    past = heard("query", view, "--at", NOW, dir=world / "data", now=NOW).json
+    past = heard("query", view, "--at", NOW, dir=asked / "data", now=NOW).json
     assert {tuple(row) for row in past["rows"]} <= {tuple(VIEWS[view].columns)}
     assert past["at"] == "2026-01-10T23:59:59.999999Z"
 
 
-def test_every_edge_of_every_thread_ends_in_nodes_and_no_duty_is_one(world: Path) -> None:
+def test_every_edge_of_every_thread_ends_in_nodes_and_no_duty_is_one(asked: Path) -> None:
     for ref in ("C1", "N7", "N40", "P2"):
-        thread = heard("trace", ref, dir=world / "data", now=NOW).json
+        thread = heard("trace", ref, dir=asked / "data", now=NOW).json
         names = {node["ref"] for node in thread["nodes"]}
         assert {edge[end] for edge in thread["edges"] for end in ("cause", "effect")} <= names
         assert "duty" not in {node["kind"] for node in thread["nodes"]}
@@ -376,9 +441,9 @@ def test_every_edge_of_every_thread_ends_in_nodes_and_no_duty_is_one(world: Path
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_csv_json_and_table_have_the_same_rows(view: str, world: Path) -> None:
+def test_csv_json_and_table_have_the_same_rows(view: str, asked: Path) -> None:
     in_json, in_csv, in_table = (
-        heard("query", view, "--format", form, dir=world / "data", now=NOW)
+        heard("query", view, "--format", form, dir=asked / "data", now=NOW)
         for form in ("json", "csv", "table")
     )
     rows = in_json.json["rows"]
@@ -394,10 +459,24 @@ def test_csv_json_and_table_have_the_same_rows(view: str, world: Path) -> None:
 
 
 def test_a_csv_without_rows_still_has_its_header(tmp_path: Path) -> None:
-    heard("publish", "-", dir=tmp_path)  # an installation without a message
+    heard("consume", "--until-idle", dir=tmp_path)  # an installation without a message
     answer = heard("query", "inputs", "--format", "csv", dir=tmp_path)
     assert answer.text == ",".join(VIEWS["inputs"].columns) + "\n"
     assert heard("query", "inputs", "--format", "table", dir=tmp_path).text == "(nothing)\n"
+
+
+def test_a_table_shows_what_is_recorded_letter_by_letter(tmp_path: Path) -> None:
+    published(tmp_path, message("priority.set", "case:x:1", issue="[b]Light[/b] :warning:"))
+    told = heard("query", "priorities", "--format", "table", dir=tmp_path).text
+    assert "case:x:1" in told
+    assert "[b]Light[/b] :warning:" in told
+
+
+@pytest.mark.embedded("on servers the settings are those of the tests")
+def test_settings_that_ask_for_each_other_are_named(tmp_path: Path) -> None:
+    answer = heard("query", "priorities", dir=tmp_path, env={"HEARD_KAFKA_SERVERS": "127.0.0.1:1"})
+    assert (answer.code, answer.error["code"]) == (3, "configuration")
+    assert answer.error["expected"] == "SASL wants HEARD_KAFKA_USERNAME and HEARD_KAFKA_PASSWORD"
 
 
 def test_a_cell_that_a_spreadsheet_would_run_is_harmless_in_csv(tmp_path: Path) -> None:
@@ -416,21 +495,21 @@ def test_words_cannot_steer_a_terminal(call: str, tmp_path: Path) -> None:
     assert "[bold]red[/bold]" in answer.text
 
 
-def test_a_picture_is_one_svg_document(world: Path) -> None:
-    answer = heard("trace", "C1", "--format", "svg", dir=world / "data", now=NOW)
+def test_a_picture_is_one_svg_document(asked: Path) -> None:
+    answer = heard("trace", "C1", "--format", "svg", dir=asked / "data", now=NOW)
     assert ElementTree.fromstring(answer.out).tag.endswith("svg")  # noqa: S314 - our own
 
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
-def test_an_export_is_what_the_query_answers(ending: str, world: Path) -> None:
-    out = world / f"owed.{ending}"
+def test_an_export_is_what_the_query_answers(ending: str, asked: Path) -> None:
+    out = asked / f"owed.{ending}"
     where = ("--where", "owed=never_told")
-    assert heard("export", "feedback_owed", "-o", out, *where, dir=world / "data", now=NOW).code == 0
-    asked = heard("query", "feedback_owed", *where, "--format", ending, dir=world / "data", now=NOW)
+    assert heard("export", "feedback_owed", "-o", out, *where, dir=asked / "data", now=NOW).code == 0
+    answer = heard("query", "feedback_owed", *where, "--format", ending, dir=asked / "data", now=NOW)
     if ending == "csv":
-        assert out.read_text() == asked.text
+        assert out.read_text() == answer.text
     else:
-        assert orjson.loads(out.read_bytes()) == asked.json
+        assert orjson.loads(out.read_bytes()) == answer.json
 
 
 # -- when something is wrong ---------------------------------------------------------------------
@@ -462,11 +541,11 @@ WRONG: tuple[tuple[str, int, str], ...] = (
 
 @pytest.mark.parametrize(("call", "code", "named"), WRONG)
 def test_an_error_says_what_was_expected_what_came_and_what_to_do(
-    call: str, code: int, named: str, world: Path
+    call: str, code: int, named: str, asked: Path
 ) -> None:
-    (world / "broken.json").write_bytes(b'[{"colour": "red"}]')
+    (asked / "broken.json").write_bytes(b'[{"colour": "red"}]')
     # No terminal: the form is JSON, whether or not the verb has the option.
-    answer = heard(*call.split(), dir=world / "data", now=NOW)
+    answer = heard(*call.split(), dir=asked / "data", now=NOW)
     assert (answer.code, answer.out) == (code, b"")
     assert answer.error.keys() == {"code", "message", "expected", "got", "next"}
     assert answer.error["code"] == named
@@ -475,6 +554,78 @@ def test_an_error_says_what_was_expected_what_came_and_what_to_do(
     assert f"({named})" in answer.err.splitlines()[0]
 
 
+@pytest.mark.embedded("no record is opened")
+@pytest.mark.parametrize("empty", [["--dir", ""], ["--dir="]])
+def test_a_data_directory_without_a_name_is_not_the_current_folder(
+    empty: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = heard(*empty, "demo", dir=None, env={"HEARD_DIR": str(tmp_path / "data")})
+    assert (answer.code, answer.out, answer.error["code"]) == (3, b"", "configuration")
+    assert "a folder" in answer.error["expected"]
+    assert "--dir" in answer.error["message"]
+    assert answer.error["next"].startswith("heard --dir ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.embedded("the data directory of a call that names no servers")
+def test_the_current_folder_can_be_named_as_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert heard("--dir", ".", "publish", "-", dir=None, now=NOW, stdin=lines([concern("N1")])).code == 0
+    assert list(tmp_path.iterdir()) != []
+
+
+@pytest.mark.embedded("no record is opened")
+@pytest.mark.parametrize(
+    ("call", "next_"),
+    [
+        ("trace", "heard trace --help"),
+        ("trace C1 --sideways", "heard trace --help"),
+        ("trace C1 --format pdf", "heard trace --help"),
+        ("query inputs --where ref", "heard query --help"),
+        ("dead-letters show", "heard dead-letters show --help"),
+        ("dead-letters fly", "heard dead-letters --help"),
+        ("fly", "heard --help"),
+        ("--now soon trace C1", "heard --help"),
+    ],
+)
+def test_wrong_use_of_a_verb_names_that_verb_s_help(call: str, next_: str, tmp_path: Path) -> None:
+    answer = heard(*call.split(), dir=tmp_path)
+    assert (answer.code, answer.error["code"], answer.error["next"]) == (2, "usage", next_)
+
+
+@pytest.mark.embedded("no message is sent")
+def test_the_demo_at_a_time_before_its_own_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    error = heard("demo", dir=tmp_path, now="1800-01-01").error
+    assert error["code"] == "in_the_future"
+    assert error["message"].endswith("cannot be used now: it lies in the future")
+    assert error["expected"] == "at most five minutes from now"
+    assert error["got"].endswith(", where now is 1800-01-01")
+
+
+@pytest.mark.embedded("no record is opened")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "trace \udcff",
+        "publish caf\udce9.ndjson",
+        "dead-letters show \udcff",
+        "query inputs --where ref=\udcff",
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_wrong_use(call: str, tmp_path: Path) -> None:
+    answer = heard(*call.split(), dir=tmp_path / "none", now=NOW)
+    assert (answer.code, answer.out, answer.error["code"]) == (2, b"", "usage")
+    assert answer.error["expected"] == "arguments in UTF-8"
+    assert answer.error["got"].isascii()
+    assert answer.error["got"].endswith(("\\xff", "caf\\xe9.ndjson"))
+    assert answer.error["next"]
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.embedded("no record is opened")
 @pytest.mark.parametrize(
     ("env", "now"),
     [({"HEARD_BATCH": "many"}, None), ({"HEARD_ID_KEY": "short"}, None), ({"HEARD_LOG_LEVEL": "loud"}, None)],
@@ -486,6 +637,7 @@ def test_a_setting_that_does_not_fit_is_named(env: dict[str, str], now: str | No
     assert next(iter(env.values())) not in answer.err
 
 
+@pytest.mark.embedded("no record is opened")
 def test_a_data_directory_that_cannot_be_used_is_the_environment_s_fault(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
@@ -568,6 +720,16 @@ def test_a_dry_run_sends_nothing_and_writes_nothing(
     assert not mixed.with_name("mixed.ndjson.rejected").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--unchecked",)])
+def test_the_id_key_of_the_settings_is_kept_from_the_first_message_on(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    first, other = ({"HEARD_ID_KEY": key * 32} for key in ("5a", "a5"))
+    assert heard("publish", "-", *options, dir=tmp_path, env=first, stdin=lines([GOOD])).code == 0
+    answer = heard("consume", "--until-idle", dir=tmp_path, env=other)
+    assert (answer.code, answer.error["code"]) == (3, "configuration")
+
+
 def test_stdin_and_pipes_are_read_like_files(tmp_path: Path) -> None:
     assert heard("publish", "-", dir=tmp_path, now=NOW, stdin=lines([GOOD])).json["sent"] == 1
     pipe = tmp_path / "pipe"
@@ -577,12 +739,56 @@ def test_stdin_and_pipes_are_read_like_files(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert orjson.loads(out)["sent"] == 1
-    assert waiting(tmp_path) == 2
+    assert heard("consume", "--until-idle", dir=tmp_path, now=NOW).code == 0
+    assert heard("doctor", dir=tmp_path, now=NOW).json["messages"]["accepted"] == 2
 
 
+@pytest.mark.embedded("no record is opened")
 def test_messages_of_an_empty_file_are_none(tmp_path: Path) -> None:
     for given in (b"", b"\n\r\n\n"):
         assert heard("publish", "-", dir=tmp_path, stdin=given).json == {"sent": 0, "rejected": []}
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(("options", "accepted", "dead"), [((), 2, 0), (("--unchecked",), 1, 1)])
+def test_a_byte_order_mark_before_the_first_line_makes_no_difference_where_lines_are_checked(
+    options: tuple[str, ...], accepted: int, dead: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "marked.ndjson"
+    file.write_bytes(MARK + lines([GOOD, concern("N3")]))
+    assert heard("publish", file, *options, dir=tmp_path, now=NOW).json == {"sent": 2, "rejected": []}
+    assert heard("consume", "--until-idle", dir=tmp_path, now=NOW).code == 0
+    messages = heard("doctor", dir=tmp_path, now=NOW).json["messages"]
+    assert (messages["accepted"], messages["dead_letters"]) == (accepted, dead)
+
+
+def test_a_file_of_a_byte_order_mark_alone_holds_no_message(tmp_path: Path) -> None:
+    assert heard("publish", "-", dir=tmp_path, now=NOW, stdin=MARK + b"\n").json["sent"] == 0
+
+
+@pytest.mark.embedded("no record is opened")
+def test_a_byte_order_mark_on_a_later_line_is_no_part_of_a_message(tmp_path: Path) -> None:
+    answer = heard("publish", "-", dir=tmp_path, now=NOW, stdin=lines([GOOD]) + MARK + lines([concern("N3")]))
+    assert [(row["line"], row["code"]) for row in answer.json["rejected"]] == [(2, "not_json")]
+
+
+@pytest.mark.embedded("no record is opened")
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (b"[%s]" % orjson.dumps(GOOD), "not_a_cloudevent"),
+        (b"{}", "not_a_cloudevent"),
+        (orjson.dumps(GOOD, option=orjson.OPT_INDENT_2), "not_json"),
+    ],
+)
+def test_a_line_that_is_no_message_is_told_that_each_line_is_one(
+    given: bytes, code: str, tmp_path: Path
+) -> None:
+    first = heard("publish", "-", dir=tmp_path, now=NOW, stdin=given).json["rejected"][0]
+    assert (first["line"], first["code"]) == (1, code)
+    assert first["reason"].endswith("; each line is one message (a JSON object)")
 
 
 def test_messages_about_one_place_keep_their_order(tmp_path: Path) -> None:
@@ -620,6 +826,7 @@ def in_a_terminal(*call: str, dir: Path, columns: int = 200, **env: str) -> str:
     return written.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.embedded("how it is written, whatever the record stands on")
 def test_on_a_terminal_the_answer_is_a_table_and_no_color_is_honoured(world: Path) -> None:
     data = world / "data"
     plain, coloured = (
@@ -641,6 +848,7 @@ def without_colour(text: str) -> str:
     return "\n".join(line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).split("\n"))
 
 
+@pytest.mark.embedded("how it is written, whatever the record stands on")
 @pytest.mark.parametrize("view", ["priorities", "worklist", "inputs"])
 def test_on_a_narrow_terminal_no_line_is_broken(view: str, world: Path) -> None:
     data = world / "data"
@@ -651,6 +859,7 @@ def test_on_a_narrow_terminal_no_line_is_broken(view: str, world: Path) -> None:
     assert "neighbourhood" in given
 
 
+@pytest.mark.embedded("how it is written, whatever the record stands on")
 def test_in_a_pipe_the_answer_is_json_and_talk_goes_to_stderr(world: Path) -> None:
     with started(
         "trace", "NOPE", dir=world / "data", stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -660,6 +869,7 @@ def test_in_a_pipe_the_answer_is_json_and_talk_goes_to_stderr(world: Path) -> No
     assert orjson.loads(err.splitlines()[-1])["error"]["code"] == "not_found"
 
 
+@pytest.mark.embedded("how it is written, whatever the record stands on")
 def test_a_reader_that_has_had_enough_is_no_error(world: Path) -> None:
     process = started(
         "query", "history", dir=world / "data", now=NOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -701,18 +911,22 @@ def table(title: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([^`]+)` \| ([^|]*?) \|", section(title), re.MULTILINE))
 
 
+@pytest.mark.embedded("no record is opened")
 def test_the_reference_has_every_verb_and_no_other() -> None:
     assert table("Verbs").keys() == VERBS.keys()
 
 
+@pytest.mark.embedded("no record is opened")
 def test_the_reference_has_every_setting_with_its_default() -> None:
     documented = table("Settings")
     assert documented.keys() == {f"HEARD_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         if field.default is not None:
-            assert documented[f"HEARD_{name.upper()}"].strip("`") == (str(field.default) or "none")
+            default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+            assert documented[f"HEARD_{name.upper()}"].strip("`") == (default or "none")
 
 
+@pytest.mark.embedded("no record is opened")
 def test_the_reference_has_every_error_code_with_its_exit_code() -> None:
     code = "".join(
         path.read_text()
@@ -724,6 +938,7 @@ def test_the_reference_has_every_error_code_with_its_exit_code() -> None:
     assert documented.keys() == used
 
 
+@pytest.mark.embedded("no record is opened")
 def test_the_scenario_s_messages_are_what_the_schemas_say(tmp_path: Path) -> None:
     for each in scenario.messages():
         schema = heard("schema", "show", each["type"], dir=tmp_path).json
@@ -734,24 +949,26 @@ def test_the_scenario_s_messages_are_what_the_schemas_say(tmp_path: Path) -> Non
 # -- what a careful reader would stumble over ----------------------------------------------------
 
 
-def test_a_column_cannot_be_asked_for_with_two_values(world: Path) -> None:
-    answer = heard("query", "inputs", "--where", "ref=N1", "--where", "ref=N2", dir=world / "data", now=NOW)
+def test_a_column_cannot_be_asked_for_with_two_values(asked: Path) -> None:
+    answer = heard("query", "inputs", "--where", "ref=N1", "--where", "ref=N2", dir=asked / "data", now=NOW)
     assert (answer.code, answer.error["code"]) == (2, "usage")
 
 
+@pytest.mark.embedded("no record is opened")
 def test_a_setting_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     for env in ({"HEARD_TYPO": "1"}, {"HEARD_DIR": ""}):
         answer = heard("doctor", dir=tmp_path, env=env)
         assert (answer.code, answer.error["code"]) == (3, "configuration")
 
 
-def test_a_table_of_what_has_no_reference_shows_its_ids_in_full(world: Path) -> None:
-    (letter,) = heard("dead-letters", "list", dir=world / "data", now=NOW).json["rows"]
+def test_a_table_of_what_has_no_reference_shows_its_ids_in_full(asked: Path) -> None:
+    (letter,) = heard("dead-letters", "list", dir=asked / "data", now=NOW).json["rows"]
     assert (
-        letter["id"] in heard("dead-letters", "list", "--format", "table", dir=world / "data", now=NOW).text
+        letter["id"] in heard("dead-letters", "list", "--format", "table", dir=asked / "data", now=NOW).text
     )
 
 
+@pytest.mark.embedded("how it is written, whatever the record stands on")
 def test_a_full_stdout_is_an_error_of_the_environment(world: Path) -> None:
     with (
         Path("/dev/full").open("wb") as full,

@@ -13,6 +13,8 @@ from infra.cli import feeding
 from tests.support.messages import concern, lines
 from tests.support.program import heard
 
+pytestmark = pytest.mark.embedded("nothing is sent before the files that it is about are closed")
+
 NOW = "2026-01-10"
 MANY = [concern(f"N{at}") for at in range(300)]
 

@@ -44,7 +44,7 @@ ADDRESS = "12 Mill Lane"
 
 
 @pytest.fixture(scope="module")
-def moderated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def moderated(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("moderated")
     told(
         folder,
@@ -113,7 +113,7 @@ def test_what_was_erased_and_moderated_is_told_as_erased(moderated: Path, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def decided(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("decided")
     told(
         folder,
@@ -152,7 +152,7 @@ def test_the_reasons_of_a_draft_are_never_those_of_the_decision(decided: Path) -
 
 
 @pytest.fixture(scope="module")
-def forces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forces(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two forces: the days of the one end seven hours after those of the other."""
     folder = tmp_path_factory.mktemp("forces")
     far = {"force": "far-police", "neighbourhood": "delta"}

@@ -192,7 +192,7 @@ def consumed(folder: Path, *messages: Message) -> Ask:
 
 
 @pytest.fixture(scope="module")
-def dead(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+def dead(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     """The dead letters, by message id, once everything in the table was published and consumed."""
     every = [each for broken in TABLE for each in (*broken.before, broken.message)]
     assert len({each["id"] for each in every}) == len(every)
@@ -215,6 +215,7 @@ def test_a_message_that_breaks_a_rule_is_a_dead_letter_that_names_the_rule(
     assert not {each["id"] for each in broken.before} & dead.keys()
 
 
+@pytest.mark.embedded("code and documentation are read, nothing is run")
 def test_the_table_breaks_every_rule_that_the_code_names_and_the_reference_explains_each() -> None:
     code = "".join(
         path.read_text()

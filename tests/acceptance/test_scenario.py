@@ -12,8 +12,7 @@ import orjson
 import pytest
 
 from infra import scenario
-from projections.catalogue import VIEWS
-from tests.support.program import Answer, heard, outputs
+from tests.support.program import Answer, heard
 from tests.support.requires import shared_data
 
 NOW = f"{scenario.CLOCK:%Y-%m-%d}"
@@ -23,14 +22,13 @@ FORWARD = {
     "O4", "P1", "P2",
 }  # fmt: skip
 PRIORITIES = {"asb", "burglary", "cycle_theft", "fear_of_crime", "littering", "robbery"}
-REFS = sorted({message["data"]["ref"] for message in scenario.messages()})
 
 Fact = dict[str, Any]
 Ask = Callable[..., Answer]
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+def demo(underneath: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The data directory in which the demo has run, and what it printed."""
     folder = tmp_path_factory.mktemp("demo")
     return folder, heard("demo", dir=folder, env=KEY)
@@ -224,23 +222,7 @@ def test_the_words_are_opened_for_whoever_asks_and_reasons_are_given(ask: Ask) -
     assert shown["erased"] is False
 
 
-# -- twice the same ------------------------------------------------------------------------------
-
-
-def test_two_runs_with_the_same_clock_and_id_key_print_the_same_bytes(tmp_path: Path) -> None:
-    # Each in a process with a hash seed of its own: no order may come from a set.
-    calls: list[tuple[str, ...]] = [("demo",)]
-    calls += [("trace", ref) for ref in REFS]
-    calls += [("trace", ref, "--format", form) for ref in ("C1", "N7") for form in ("table", "svg")]
-    calls += [("query", view, "--format", form) for view in VIEWS for form in ("json", "csv")]
-    calls += [("query", view, "--at", "2008-10-15") for view in VIEWS]
-    one, other = (
-        outputs(calls, dir=tmp_path / seed, now=NOW, env=KEY | {"PYTHONHASHSEED": seed}) for seed in "12"
-    )
-    both = list(zip(calls, one, other, strict=True))
-    assert [call for call, first, second in both if first != second] == []
-    # Of the answers to one call each, only a ward's past can be empty.
-    assert all(len(first) > 100 for call, first, _ in both if "--at" not in call)
+# -- another key ----------------------------------------------------------------------------------
 
 
 def test_another_id_key_gives_other_ids_and_the_same_story(ask: Ask, tmp_path: Path) -> None:

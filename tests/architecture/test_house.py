@@ -20,7 +20,7 @@ ONLY_SKIPPER = ROOT / "tests" / "support" / "requires.py"
 
 REGISTRIES = re.compile(
     r"(?:pypi|pythonhosted|npmjs|yarnpkg)\.(?:org|com)\b|\brepo1?\.maven\b|\bproxy\.golang\b|\bcrates\.io\b"
-    r"|--(?:extra-)?index-url\s+\S|--find-links\s+\S",
+    r"|--(?:extra-)?index[-]url\s+\S|--find[-]links\s+\S",
     re.IGNORECASE,
 )
 SOMEBODYS_FOLDER = re.compile(r"(?<![\w.])/(?:home|Users)/\w[\w.-]*/|\b[A-Z]:\\Users\\", re.ASCII)
@@ -138,7 +138,7 @@ def test_nothing_names_a_package_registry() -> None:
         ("see /build/site-7", machine_paths(Path("/build/site-7/heard"))),
         ("/".join(["", "home", "someone", "x"]), machine_paths(Path("/tmp/heard"))),  # noqa: S108
         ("https://" + ".".join(["files", "pythonhosted", "org"]) + "/x", REGISTRIES),
-        ("--index-url" + " https://mirror.example/simple", REGISTRIES),
+        ("--" + "-".join(["index", "url"]) + " https://mirror.example/simple", REGISTRIES),
     ],
 )
 def test_a_planted_path_or_host_is_found(text: str, pattern: re.Pattern[str]) -> None:

@@ -10,7 +10,8 @@ from functools import partial
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import MemberToRemove, NewTopic
 
-from infra.kafka_log import OVERHEAD, Broker, KafkaLog
+from infra.kafka_broker import Broker
+from infra.kafka_log import OVERHEAD, KafkaLog
 from services.topics import TOPICS
 from tests.contract.log_contract import Harness
 
@@ -53,6 +54,7 @@ def kafka_harness(servers: str) -> Iterator[Harness]:
         producer.flush()
         producer.abort_transaction()
         producer.close()
+        log.last(topic, partition)  # which waits until the end of the transaction stands there
 
     def make_stale(group: str) -> None:
         name = f"{prefix}heard.{group}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -60,6 +62,18 @@ def read(
         consumer.close()
 
 
+def look_in(members: Sequence[Consumer], done: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Poll them side by side, as processes do, until it is done or the time is over."""
+    deadline = time.monotonic() + seconds
+
+    def look(member: Consumer) -> None:
+        while not done() and time.monotonic() < deadline:
+            member.poll(1, timeout=0.02)
+
+    with ThreadPoolExecutor(len(members)) as pool:
+        list(pool.map(look, members))
+
+
 def keys_of(log: Log, count: int) -> list[bytes]:
     """`count` keys that between them fall into every partition."""
     assert count >= 8 * log.partitions(EVENTS.name)
@@ -96,7 +110,15 @@ def process(
 
 def hold_group(connect: Callable[[], Log], pipe: Connection) -> None:
     """Join the group "held", say how many records came, and hold on for ever without a commit."""
-    consumer = connect().consumer("held", [EVENTS.name], from_the_first)
+    _hold(connect().consumer("held", [EVENTS.name], from_the_first), pipe)
+
+
+def hold_alone(connect: Callable[[], Log], pipe: Connection) -> None:
+    """The same for a group of which one member is alone."""
+    _hold(connect().consumer("held", [EVENTS.name], from_the_first, alone=True), pipe)
+
+
+def _hold(consumer: Consumer, pipe: Connection) -> None:
     pipe.send(len(drain(consumer, 20)))
     while True:
         consumer.poll(10, timeout=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -28,7 +29,7 @@ from domain.errors import (
     TransientError,
 )
 from domain.event import Envelope
-from infra.event_store import PostgresRecorder, SqlEventStore, SqliteRecorder
+from infra.event_store import PostgresRecorder, SqlEventStore, SqliteRecorder, _our_errors
 from services.ports import (
     DeadLetter,
     EventStore,
@@ -178,6 +179,9 @@ def test_the_events_of_one_stream_come_with_their_positions(store: EventStore) -
         (version, everywhere[s.envelope.id]) for version, s in enumerate(found, start=1)
     ]
     assert len(found) == 2
+    acknowledged_at = {first.stream: [found[1].position]}
+    assert store.positions_of([first.stream, stream_of("N9")], found[1].envelope.type) == acknowledged_at
+    assert store.positions_of([first.stream], "heard.concern.ungrouped.v1") == {}
 
 
 def test_a_question_about_more_streams_than_a_statement_has_parameters_is_answered(store: EventStore) -> None:
@@ -362,6 +366,12 @@ def test_of_two_at_once_that_make_a_thing_and_begin_to_wait_for_it_one_is_refuse
         assert len(refused) == 1
         place = ("ab"[refused[0]], 0)
         stores[0].commit(Work(positions={place: (at, at + 1)}))
+
+
+def test_how_many_dead_letters_came_after_an_instant_can_be_asked(store: EventStore) -> None:
+    days = [f"2024-05-0{day}T09:00:00.000000Z" for day in (1, 2, 3)]
+    store.commit(Work(dead=[dead(at[:10], at=at) for at in days]))
+    assert [store.dead_letters_since(at) for at in ("2024-05-01", *days)] == [3, 2, 1, 0]
 
 
 def test_dead_letters_are_told_oldest_first_and_by_status(store: EventStore) -> None:
@@ -576,6 +586,19 @@ def test_stores_that_are_opened_at_the_same_time_make_their_tables_once(opened: 
 # -- what the databases refuse -------------------------------------------------------------------
 
 
+def test_who_falls_silent_in_a_transaction_is_to_try_again(postgresql: str) -> None:
+    def fall_silent(store: SqlEventStore) -> None:
+        with _our_errors(), store._db.transaction(write=True) as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '200ms'", {})
+            time.sleep(1)
+            cursor.execute("SELECT 1", {})
+
+    with closing(SqlEventStore(PostgresRecorder(postgresql))) as store:
+        with pytest.raises(TransientError):
+            fall_silent(store)
+        assert store.end() == 0
+
+
 def test_connections_that_were_cut_are_transient_and_the_same_call_works_again(postgresql: str) -> None:
     with closing(SqlEventStore(PostgresRecorder(postgresql))) as store:
         store.commit(Work(events=[raised("N1")]))
@@ -617,7 +640,7 @@ def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
 
 def test_tables_that_are_not_ours_are_told_as_such(postgresql: str) -> None:
     with psycopg.connect(postgresql) as db:
-        db.execute("CREATE TABLE message_counts (something bigint)")
+        db.execute("ALTER TABLE message_counts RENAME COLUMN n TO something")
     with (
         closing(SqlEventStore(PostgresRecorder(postgresql))) as store,
         pytest.raises(IntegrityError),
@@ -704,11 +727,57 @@ class TestPostgresRecorder(_OnPostgresql, ApplicationRecorderTestCase[Applicatio
 
 
 class TestSqliteOrder(_OnSqlite, NonInterleavingNotificationIDsBaseCase):
-    """The library's case for one commit's positions, unmixed with another's."""
+    """The library's case for one commit's positions, unmixed with another's.
 
-
-class TestPostgresOrder(_OnPostgresql, NonInterleavingNotificationIDsBaseCase):
-    """The library's case for one commit's positions, unmixed with another's."""
+    On PostgreSQL they mix, as writers go on side by side: test_writers_side_by_side.py has what holds there.
+    """
 
 
 del ApplicationRecorderTestCase, NonInterleavingNotificationIDsBaseCase
+
+
+# -- filled again --------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=BOTH)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlEventStore]:
+    address = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    recorder = SqliteRecorder(tmp_path / "write.db") if address is None else PostgresRecorder(address)
+    with closing(SqlEventStore(recorder)) as store:
+        yield store
+
+
+def test_events_keep_their_positions_and_the_next_comes_after_the_highest(empty: SqlEventStore) -> None:
+    first = raised("N1")
+    given = [Stored(3, first), Stored(7, raised("N2")), Stored(20, acknowledged("N1", first))]
+    with empty.refilling() as refill:
+        refill.events(given)
+    empty.commit(Work(events=[raised("N3")]))
+    *there, new = empty.after(0, 10)
+    assert there == given
+    assert new.position > 20
+
+
+def test_a_refill_that_fails_leaves_the_store_as_empty_as_it_was(empty: SqlEventStore) -> None:
+    def fail() -> None:
+        with empty.refilling() as refill:
+            refill.handled([Handled("/tests", "m", "")])
+            refill.events([Stored(3, raised("N1")), Stored(4, raised("N1"))])  # one version twice
+
+    with pytest.raises(ConcurrencyError):
+        fail()
+    assert (empty.end(), empty.handled([("/tests", "m")])) == (0, {})
+
+
+def test_what_holds_anything_is_not_filled_again(empty: SqlEventStore) -> None:
+    empty.commit(Work(positions={INBOX: (0, 1)}))
+    with pytest.raises(ConfigurationError, match="not empty"), empty.refilling():
+        pass
+
+
+def test_a_body_that_is_known_stands_and_one_that_is_not_is_learnt(empty: SqlEventStore) -> None:
+    with empty.refilling() as refill:
+        for body in ("", "first", "second"):
+            refill.handled([Handled("/tests", "m", body)])
+        assert refill.known([("/tests", "m"), ("/tests", "other")]) == {("/tests", "m")}
+    assert empty.handled([("/tests", "m")]) == {("/tests", "m"): "first"}

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from infra import scenario
-from infra.kafka_log import Broker
+from infra.kafka_broker import Broker
 from services.topics import EVENTS, INBOX, PARKED, SEALED, TOPICS
 from tests.support.program import heard
 

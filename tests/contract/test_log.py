@@ -6,14 +6,20 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import ConfigurationError, FencedError, InvalidMessageError
+from domain.errors import (
+    ConfigurationError,
+    FencedError,
+    IntegrityError,
+    InvalidMessageError,
+    TransientError,
+)  # fmt: skip
 from services.partitioning import partition_of
 from services.ports import Outgoing, Record
 from services.topics import DEAD_LETTERS, EVENTS, INBOX, SEALED, TOPICS, Topic
@@ -24,9 +30,11 @@ from tests.contract.log_contract import (
     Harness,
     drain,
     from_the_first,
+    hold_alone,
     hold_group,
     in_partition,
     keys_of,
+    look_in,
     process,
     read,
     send_for_ever,
@@ -84,7 +92,11 @@ def test_offsets_rise_within_a_partition(harness: Harness) -> None:
 def test_a_consumer_begins_where_it_is_told(harness: Harness) -> None:
     harness.log.append(in_partition(1, [b"a", b"b", b"c"]))
     second = read(harness.log, TOPIC, 3)[1].offset
-    assert values(read(harness.log, TOPIC, 2, start=lambda topic, partition: second)) == [b"b", b"c"]
+    start = {1: second}
+    assert values(read(harness.log, TOPIC, 2, start=lambda _, partition: start.get(partition, 0))) == [
+        b"b",
+        b"c",
+    ]
 
 
 def test_start_is_asked_once_for_each_partition_that_is_assigned(harness: Harness) -> None:
@@ -164,6 +176,63 @@ def test_a_batch_can_be_taken_again(harness: Harness) -> None:
     assert values(drain(consumer, 2)) == [b"b", b"c"]
 
 
+def test_a_member_that_only_looks_in_is_soon_given_its_partitions(harness: Harness) -> None:
+    consumer = harness.log.consumer("group", [TOPIC], from_the_first)
+    looks = 0
+    while not consumer.assigned() and looks < 20:
+        consumer.poll(1)
+        looks += 1
+        time.sleep(0.05)  # as long as other loops of the same process take
+    assert looks < 10
+
+
+def test_the_caller_is_asked_for_its_start_in_its_own_thread(harness: Harness) -> None:
+    asked: list[int] = []
+
+    def start(topic: str, partition: int) -> int:
+        asked.append(threading.get_ident())
+        return 0
+
+    harness.log.append(in_partition(0, [b"a"]))
+    consumer = harness.log.consumer("group", [TOPIC], start)
+    assert values(drain(consumer, 1)) == [b"a"]
+    assert set(asked) == {threading.get_ident()}
+
+
+def test_nothing_is_lost_when_the_database_is_away_while_partitions_come(harness: Harness) -> None:
+    partitions = range(harness.log.partitions(TOPIC))
+    away: list[str] = []
+
+    def start(topic: str, partition: int) -> int:
+        if away:
+            raise TransientError(away.pop())
+        return 0
+
+    members = [harness.connect().consumer("group", [TOPIC], start) for _ in range(2)]
+    look_in(members, lambda: sum(len(member.assigned()) for member in members) == len(partitions))
+    stays, leaves = sorted(members, key=lambda member: len(member.assigned()))
+    harness.log.append([out for each in partitions for out in in_partition(each, [b"a", b"b"])])
+    away += ["it does not answer"] * 3
+    leaves.close()  # and when its partitions come, there are records of the others as well
+    came: Counter[tuple[int, bytes | None]] = Counter()
+    deadline = time.monotonic() + 30
+    while came.total() < 2 * len(partitions) and time.monotonic() < deadline:
+        with suppress(TransientError):
+            came.update((record.partition, record.value) for record in stays.poll(100, timeout=0.3))
+    assert not away
+    assert came == Counter((each, value) for each in partitions for value in (b"a", b"b"))
+
+
+def test_a_position_behind_the_end_of_the_log_stops(harness: Harness) -> None:
+    harness.log.append(in_partition(1, [b"a", b"b"]))
+    end = harness.log.end_offsets(TOPIC)
+    consumer = harness.log.consumer("group", [TOPIC], lambda _, partition: end[partition] + (partition == 1))
+    with pytest.raises(IntegrityError) as stopped:
+        drain(consumer, 1)
+    assert stopped.value.got == f"{end[1]} records"
+    assert stopped.value.hint
+
+
 def test_two_groups_read_the_same_records(harness: Harness) -> None:
     harness.log.append(in_partition(0, [b"a"]))
     one = harness.log.consumer("one", [TOPIC], from_the_first)
@@ -199,6 +268,49 @@ def test_when_a_reader_is_killed_another_process_takes_over(harness: Harness) ->
         assert len(drain(successor, 20)) == 20
 
 
+def test_a_member_that_is_alone_holds_everything_while_others_come_and_go(harness: Harness) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def start(topic: str, partition: int) -> int:
+        asked.append((topic, partition))
+        return 0
+
+    everything = {(TOPIC, partition) for partition in range(harness.log.partitions(TOPIC))}
+    one = harness.log.consumer("group", [TOPIC], start, alone=True)
+    others = [harness.connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(2)]
+    look_in([one], lambda: one.assigned() == everything)
+    while others:
+        look_in([one, *others], lambda: False, seconds=1.5)
+        assert [member.assigned() for member in (one, *others)] == [everything, *(set() for _ in others)]
+        others.pop().close()
+    harness.log.append([Outgoing(TOPIC, key, b"") for key in keys_of(harness.log, 40)])
+    assert len(drain(one, 40)) == 40
+    assert Counter(asked) == Counter(everything)  # it never lost one and got it back
+
+
+def test_when_the_one_that_is_alone_leaves_one_of_the_others_holds_everything(harness: Harness) -> None:
+    everything = {(TOPIC, partition) for partition in range(harness.log.partitions(TOPIC))}
+    members = [harness.connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(3)]
+    while members:
+        look_in(members, lambda: any(member.assigned() == everything for member in members))
+        assert sorted(len(member.assigned()) for member in members)[:-1] == [0] * (len(members) - 1)
+        first = max(members, key=lambda member: len(member.assigned()))
+        assert first.assigned() == everything
+        first.close()
+        members.remove(first)
+
+
+def test_when_the_one_that_is_alone_is_killed_one_that_stands_by_takes_over(harness: Harness) -> None:
+    harness.log.append([Outgoing(TOPIC, b"%d" % number, b"") for number in range(20)])
+    with process(hold_alone, harness) as (said, kill):
+        assert said.recv() == 20
+        successor = harness.log.consumer("held", [TOPIC], from_the_first, alone=True)
+        look_in([successor], lambda: False, seconds=1.5)
+        assert not successor.assigned()
+        kill()
+        assert len(drain(successor, 20)) == 20
+
+
 def test_a_member_that_lost_its_partitions_cannot_commit(harness: Harness) -> None:
     harness.log.append(in_partition(0, [b"a"]))
     consumer = harness.log.consumer("group", [TOPIC], from_the_first)
@@ -206,6 +318,17 @@ def test_a_member_that_lost_its_partitions_cannot_commit(harness: Harness) -> No
     harness.make_stale("group")
     with pytest.raises(FencedError):
         consumer.commit({(TOPIC, 0): record.offset + 1})
+
+
+def test_to_tell_how_far_it_is_while_the_group_shares_out_anew_is_no_failure(harness: Harness) -> None:
+    members = [harness.connect().consumer("group", [TOPIC], from_the_first) for _ in range(2)]
+    first, second = members
+    look_in(members, lambda: len(first.assigned() | second.assigned()) == harness.log.partitions(TOPIC))
+    place = next(iter(first.assigned() or second.assigned()))
+    member = first if place in first.assigned() else second
+    third = harness.connect().consumer("group", [TOPIC], from_the_first)
+    look_in([member, third], lambda: False, seconds=2)  # and the other does not answer
+    member.commit({place: 0})
 
 
 def test_a_batch_that_is_refused_leaves_nothing_behind(harness: Harness) -> None:
@@ -312,7 +435,7 @@ def test_gaps_in_the_offsets_are_read_over(harness: Harness) -> None:
 def test_a_consumer_may_begin_in_a_gap(harness: Harness) -> None:
     harness.make_gap(TOPIC, 0)
     harness.log.append(in_partition(0, [b"a"]))
-    assert values(read(harness.log, TOPIC, 1, start=lambda topic, partition: 1)) == [b"a"]
+    assert values(read(harness.log, TOPIC, 1, start=lambda _, partition: int(partition == 0))) == [b"a"]
 
 
 def test_a_gap_at_the_end_of_a_partition_does_not_hold_up_the_others(harness: Harness) -> None:

@@ -34,7 +34,7 @@ from tests.support.program import started
 from tests.support.told import TOLD
 
 ID_KEY = "5e" * 32
-CONSUMING = tuple(point for point in POINTS if not point.startswith("erasure."))
+CONSUMING = tuple(point for point in POINTS if not point.startswith(("erasure.", "restore.")))
 """The points that `heard consume` comes by."""
 OUTSIDE = "anywhere, from outside"
 PATIENCE = 120

@@ -24,6 +24,11 @@ def raised(ref: str, *, theme: str | None = None, causes: tuple[Cause, ...] = ()
     return envelope(stream_of(ref), Raised(ref=ref, kind="concern", theme=theme), causes=causes)
 
 
+def place_of(ref: str) -> Envelope:
+    """The first event of a concern in a neighbourhood of its own, so that they spread over partitions."""
+    return envelope(stream_of(ref), Raised(ref=ref, kind="concern"), place=ref)
+
+
 def acknowledged(ref: str, before: Envelope) -> Envelope:
     """The event of a concern that follows `before`."""
     return envelope(stream_of(ref), Acknowledged(ref=ref), before=before)

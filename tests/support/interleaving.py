@@ -16,8 +16,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, select
 
-from consumers.graph import TABLES
-from consumers.processes import Processes
+from consumers.processes import TABLES, Processes
 from consumers.projector import Projector, build
 from consumers.sequencer import Sequencer
 from domain.errors import FencedError

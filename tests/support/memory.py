@@ -154,6 +154,14 @@ class MemoryEventStore:
         """See the port."""
         return list(self._streams.get(stream, ()))
 
+    def positions_of(self, streams: Collection[str], type: str) -> dict[str, list[int]]:
+        """See the port."""
+        found = {
+            stream: [s.position for s in self.positioned(stream) if s.envelope.type == type]
+            for stream in streams
+        }
+        return {stream: positions for stream, positions in found.items() if positions}
+
     def commit(self, work: Work) -> None:
         """See the port; everything is checked before anything is written."""
         with self._writing:
@@ -215,6 +223,10 @@ class MemoryEventStore:
         """See the port."""
         return [parked for parked in self._oldest_first() if parked.since < before][:limit]
 
+    def parked_of(self, ids: Collection[str]) -> set[str]:
+        """See the port."""
+        return self._parked.keys() & set(ids)
+
     def all_parked(self) -> list[Waiting]:
         """See the port."""
         return [_without_box(Waiting, parked) for parked in self._oldest_first()]
@@ -230,6 +242,10 @@ class MemoryEventStore:
     def open_dead_letters(self) -> int:
         """See the port."""
         return len(self.dead_letters(status="open"))
+
+    def dead_letters_since(self, instant: str) -> int:
+        """See the port."""
+        return sum(letter.at > instant for letter in self._dead.values())
 
     def latest_set_aside(self) -> tuple[str | None, str | None]:
         """See the port."""
@@ -250,9 +266,13 @@ class MemoryEventStore:
         """See the port."""
         return self._positions.get((topic, partition), 0)
 
+    def positions(self, topic: str) -> dict[int, int]:
+        """See the port."""
+        return {part: following for (name, part), following in self._positions.items() if name == topic}
+
     def sources(self) -> list[str]:
         """See the port."""
-        return sorted({source for source, _ in self._handled})
+        return sorted({source for source, _ in self._handled if source})
 
     def sealed_of(self, event_ids: Collection[str]) -> list[SealedValue]:
         """See the port."""
@@ -286,6 +306,8 @@ def in_commit_order(waiting: Mapping[Place, Sequence[Record]], limit: int) -> li
 class MemoryLog:
     """Topics in memory. `deal` says what a poll brings; a test sets it, and which partitions who holds."""
 
+    redacts = False
+
     def __init__(self, partitions: int, deal: Deal = in_commit_order) -> None:
         self.records: dict[Place, list[Record]] = defaultdict(list)
         self.members: dict[str, list[MemoryConsumer]] = defaultdict(list)
@@ -315,7 +337,9 @@ class MemoryLog:
             offset = place[-1].offset + 1 + (len(place) % 5 == 4) if place else 0
             place.append(Record(one.topic, part, offset, one.key, one.value, one.headers))
 
-    def consumer(self, group: str, topics: Sequence[str], start: Callable[[str, int], int]) -> MemoryConsumer:
+    def consumer(
+        self, group: str, topics: Sequence[str], start: Callable[[str, int], int], *, alone: bool = False
+    ) -> MemoryConsumer:
         """See the port; a new member holds all partitions until it is told otherwise."""
         places = [(topic, part) for topic in topics for part in range(self._partitions)]
         member = MemoryConsumer(self, places, start)

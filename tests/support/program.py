@@ -18,6 +18,11 @@ from infra.cli import main
 from tests.support.requires import ROOT
 
 
+def underneath(dir: Path) -> Mapping[str, str]:
+    """The settings of the installation in a data directory. None, unless underneath.py says otherwise."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a call of the program left behind."""
@@ -53,7 +58,7 @@ def heard(
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     given = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
     with (
-        patch.dict(os.environ, _environment(env), clear=True),
+        patch.dict(os.environ, environment(dir, env), clear=True),
         patch.multiple(sys, stdin=given, stdout=out, stderr=err),
     ):
         code = main(_arguments(args, dir, now))
@@ -72,7 +77,7 @@ def started(
 ) -> subprocess.Popen[bytes]:
     """The installed program in a process of its own."""
     command = [str(Path(sys.executable).with_name("heard")), *_arguments(args, dir, now)]
-    return subprocess.Popen(command, cwd=ROOT, env=_environment(env), **streams)
+    return subprocess.Popen(command, cwd=ROOT, env=environment(dir, env), **streams)
 
 
 _EACH = """
@@ -95,7 +100,7 @@ def outputs(
     process = subprocess.Popen(
         [sys.executable, "-c", _EACH],
         cwd=ROOT,
-        env=_environment(env),
+        env=environment(dir, env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -112,15 +117,16 @@ def outputs(
     return read()
 
 
+def environment(dir: Path | None, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with no settings but those of the installation in `dir`, and `env`."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("HEARD_")}
+    return plain | dict(underneath(dir) if dir else {}) | dict(env or {})
+
+
 def _arguments(args: tuple[str | Path, ...], dir: Path | None, now: str | None) -> list[str]:
     where = [] if dir is None else ["--dir", str(dir)]
     when = [] if now is None else ["--now", now]
     return [*where, *when, *map(str, args)]
-
-
-def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("HEARD_")}
-    return plain | dict(env or {})
 
 
 def _written(stream: io.TextIOWrapper) -> bytes:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from consumers.intake import Intake
+from consumers.intake import CEILING, Intake
 from domain.errors import (
     ConcurrencyError,
+    ConfigurationError,
     FencedError,
     HeardError,
     IntegrityError,
@@ -21,7 +22,7 @@ from domain.errors import (
 from domain.ids import Ids
 from infra.randomness import SeededRandomness
 from services.ports import DeadLetter, Outgoing, Record, Work
-from services.topics import INBOX, PARKED
+from services.topics import DEAD_LETTERS, INBOX, PARKED
 from tests.support.memory import MemoryEventStore, MemoryKeyStore, MemoryLog, MovableClock
 from tests.support.messages import Message, concern, message
 
@@ -63,10 +64,14 @@ class World:
     keys: MemoryKeyStore = field(default_factory=lambda: MemoryKeyStore(b"intake"))
     clock: MovableClock = field(default_factory=lambda: MovableClock(datetime(2026, 1, 10, tzinfo=UTC)))
 
-    def intake(self, *, batch: int = 500) -> Intake:
+    def intake(self, *, batch: int = 500, ceiling: int = CEILING) -> Intake:
         """One more."""
         random, ids = SeededRandomness(b"intake"), Ids(self.keys.id_key())
-        return Intake(self.log, self.store, self.keys, self.clock, random, ids, batch=batch)
+        return Intake(self.log, self.store, self.keys, self.clock, random, ids, batch=batch, ceiling=ceiling)
+
+    def report_nonsense(self, count: int) -> None:
+        """Put as many on the inbox that nobody can use."""
+        self.log.append([Outgoing(INBOX.name, b"", b"nonsense %d" % n, (), 0) for n in range(count)])
 
     def report(self, message: Message, partition: int = 0) -> None:
         """Put it on the inbox."""
@@ -93,6 +98,49 @@ def settle(intake: Intake) -> list[str]:
         except (ConcurrencyError, FencedError, TransientError) as error:
             codes.append(error.code)
     raise AssertionError("it does not come to an end")
+
+
+# -- a flood of what cannot be used --------------------------------------------------------------
+
+
+def test_below_the_ceiling_what_cannot_be_used_stops_nobody(world: World) -> None:
+    world.report_nonsense(3)
+    world.report(concern("N1"))
+    settle(world.intake(ceiling=3))
+    assert world.store.counts() == {"read": 4, "accepted": 1, "dead_letters": 3}
+
+
+def test_a_flood_of_what_cannot_be_used_stops_intake_before_the_message_that_is_too_many(
+    world: World,
+) -> None:
+    world.report(concern("N1"))
+    world.report_nonsense(10)
+    with pytest.raises(ConfigurationError) as stopped:
+        settle(world.intake(ceiling=3))
+    assert "not_a_cloudevent" in stopped.value.got or "not_json" in stopped.value.got
+    assert "HEARD_DEAD_LETTERS_CEILING" in stopped.value.hint
+    assert world.store.counts() == {"read": 4, "accepted": 1, "dead_letters": 3}
+
+
+def test_one_that_is_started_again_in_the_flood_stops_again_and_sets_nothing_aside(world: World) -> None:
+    world.report_nonsense(10)
+    for _ in range(3):
+        with pytest.raises(ConfigurationError):
+            settle(world.intake(ceiling=3))
+    assert world.store.counts()["dead_letters"] == 3
+    assert len(world.log.records[DEAD_LETTERS.name, 0]) <= 3
+
+
+def test_with_a_higher_ceiling_or_an_hour_later_it_goes_on_where_it_stopped(world: World) -> None:
+    world.report_nonsense(10)
+    with pytest.raises(ConfigurationError):
+        settle(world.intake(ceiling=3))
+    with pytest.raises(ConfigurationError):
+        settle(world.intake(ceiling=5))
+    assert world.store.counts()["dead_letters"] == 5
+    world.clock.advance(timedelta(hours=1))
+    settle(world.intake(ceiling=5))
+    assert world.store.counts() == {"read": 10, "dead_letters": 10}
 
 
 # -- what fails half-way -------------------------------------------------------------------------
@@ -332,7 +380,7 @@ def test_the_tail_of_the_parked_topic_is_read_in_chunks_and_to_its_end(world: Wo
     world.store.commits_fail = [TransientError("killed")]
     with pytest.raises(TransientError):
         world.intake().step()
-    assert log.brought == [0] * PARTITIONS
+    assert log.brought == []
 
     # when another takes the same up, and all that they wait for is there by then
     log.brought.clear()
@@ -343,6 +391,47 @@ def test_the_tail_of_the_parked_topic_is_read_in_chunks_and_to_its_end(world: Wo
     assert sum(log.brought) == 450
     assert 1 < max(log.brought) <= 100
     assert still_parked(log) == set()
+
+
+def test_what_a_member_left_behind_is_taken_back_by_one_that_had_begun_long_before(world: World) -> None:
+    # given two members; the first holds all partitions but the one where an effect comes in
+    first, second = world.intake(), world.intake()
+    first.step()
+    second.step()
+    one, other = world.log.members["intake"]
+    one.hold([1, 2])
+    other.hold([0])
+    world.report(concern("N1", "raised_in contact C1"), 0)
+
+    # when the second dies after it has set the effect aside, before it committed
+    world.store.commits_fail = [TransientError("killed")]
+    with pytest.raises(TransientError):
+        second.step()
+    other.hold([])
+    assert len(still_parked(world.log)) == 1
+
+    # and the first gets its partition, after the cause has come
+    world.report(message("contact.recorded", "C1", channel="letter"), 1)
+    settle(first)
+    one.hold([0, 1, 2])
+    settle(first)
+
+    # then the effect waits nowhere
+    assert world.refs() == {"C1", "N1"}
+    assert still_parked(world.log) == set()
+
+
+def test_what_another_member_has_parked_meanwhile_is_not_taken_back(world: World) -> None:
+    # given a member that set an effect aside, and lost its partition before it committed
+    first, second = world.intake(), world.intake()
+    second.step()
+    world.report(concern("N1", "raised_in contact C1"), 0)
+    world.store.meanwhile = [lambda: settle(first)]
+    assert settle(second) == ["concurrency"]
+
+    # then what the other one parked stands, on the log as in the event store
+    assert len(world.store.all_parked()) == 1
+    assert still_parked(world.log) == {world.store.all_parked()[0].id.encode()}
 
 
 def still_parked(log: MemoryLog) -> set[bytes]:

@@ -19,6 +19,8 @@ class Scripted:
     behind_for: int = 0
     """How often it says that something is left which somebody else is to do."""
     closed: int = 0
+    asking_fails: int = 0
+    """How often it cannot say whether something is left."""
 
     def step(self, timeout: float = 0.0) -> int:
         next_ = self.steps.pop(0) if self.steps else 0
@@ -27,6 +29,9 @@ class Scripted:
         return next_
 
     def behind(self) -> bool:
+        if self.asking_fails:
+            self.asking_fails -= 1
+            raise TransientError("away")
         self.behind_for -= 1
         return self.behind_for >= 0
 
@@ -71,6 +76,19 @@ def test_a_loop_that_fails_for_ever_ends_the_run_however_well_the_others_do() ->
     with pytest.raises(TransientError):
         run_until_idle(bad, good)
     assert (bad.closed, good.closed) == (1, 1)
+
+
+def test_whether_something_is_left_is_asked_again_when_that_fails_for_the_moment() -> None:
+    loop = Scripted([2], asking_fails=3)
+    handled, waits = run_until_idle(loop)
+    assert handled == 2
+    assert len(waits) == 2 * 3  # for the answer each time, and before the next step
+    assert loop.closed == 1
+
+
+def test_a_loop_that_can_never_be_asked_ends_the_run() -> None:
+    with pytest.raises(TransientError):
+        run_until_idle(Scripted(asking_fails=10 * PATIENCE))
 
 
 def test_a_loop_that_keeps_being_fenced_asks_for_its_role_anew() -> None:

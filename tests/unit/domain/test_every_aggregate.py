@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
+import orjson
 import pytest
 
 import domain
 from domain.catalogue import AGGREGATES, EVENTS, Aggregate
 from domain.errors import RuleBrokenError
-from domain.event import read
+from domain.event import Envelope, read, write
 from tests.golden.samples import sample
 
 HERE = Path(__file__).parent
@@ -52,6 +54,26 @@ def test_every_named_rule_is_broken_by_a_test_here() -> None:
     rules = named_rules(Path(domain.__path__[0]))
     assert len(rules) > 20
     assert rules == expected_rules()
+
+
+@pytest.mark.parametrize("stored", STORED.values(), ids=lambda stored: stored.type)
+def test_what_is_written_is_what_will_be_read(stored: Envelope) -> None:
+    taken = {field.name: getattr(stored, field.name) for field in fields(stored)}
+    schema = orjson.loads(stored.bytes)["schema"]
+    for name in ("bytes", "type", "place", "pub"):
+        del taken[name]
+    written = write(stored.event, schema=schema, **taken)
+    assert written == stored
+    assert read(written.bytes) == written
+
+
+@pytest.mark.parametrize("stored", STORED.values(), ids=lambda stored: stored.type)
+def test_the_state_is_the_same_with_words_in_the_clear(stored: Envelope) -> None:
+    evolve, event = AGGREGATES[stored.kind].evolve, stored.event
+    in_the_clear = event.model_copy(
+        update={path[0]: "said" for path in event.sealed_paths() if len(path) == 1}
+    )
+    assert evolve(None, in_the_clear, stored.causes) == evolve(None, event, stored.causes)
 
 
 @every_aggregate

@@ -286,10 +286,11 @@ def test_every_kind_that_a_trace_holds_has_a_colour_of_its_own() -> None:
 
 def test_five_hundred_things_and_two_thousand_links_are_drawn_in_two_seconds() -> None:
     answer = large(500, 2_000)
-    start = time.perf_counter()
+    # Of the processor: what else the machine does meanwhile says nothing about the drawing.
+    start = time.process_time()
     root = document(svg(answer, title="Large"))
     terminal(answer, colour=True)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(boxes(root)) == 500
     assert len(edges_in(root)) == 2_000
 

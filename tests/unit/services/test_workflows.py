@@ -25,7 +25,6 @@ from services.workflows import (
     decide,
     due,
     evolve,
-    initial,
     signal,
     signals,
     take,
@@ -56,7 +55,7 @@ def cases(draw: st.DrawFn) -> list[Signal]:
 
 def run(batches: Sequence[Sequence[Signal]]) -> tuple[Case, set[tuple[str, str]]]:
     """Hear them batch by batch, taking the steps after each: the case, and {(start, what became of it)}."""
-    case, done = initial(), list[Step]()
+    case, done = Case(), list[Step]()
     for batch in batches:
         case = reduce(evolve, batch, case)
         steps = decide(case)
@@ -161,7 +160,7 @@ def test_the_first_fact_that_is_heard_of_is_the_one_that_discharges() -> None:
     start, first, second = (
         said("decide_concern", says, at) for at, says in enumerate(("starts", "meets", "meets"), start=1)
     )
-    case = initial()
+    case = Case()
     steps: list[Step] = []
     for one in (start, first, second):
         case = evolve(case, one)

@@ -329,6 +329,18 @@ def test_a_file_that_cannot_be_read_stops_everything_and_is_named(content: bytes
     assert (error.code, error.field) == (code, "odd.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"{}", "an empty object"),
+        (b'{"code": 404}', "an object with code"),
+        (b"[{}]", "a list of 1 whose first is an empty object"),
+    ],
+)
+def test_a_file_of_another_kind_is_shown_as_it_was(content: bytes, got: str) -> None:
+    assert refused(("odd.json", content)).got == got
+
+
 def test_xml_is_told_what_to_ask_for() -> None:
     assert "requests.json, not requests.xml" in refused(("r.xml", b"\xef\xbb\xbf\n<requests/>")).hint
 

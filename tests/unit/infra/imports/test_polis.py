@@ -230,6 +230,40 @@ def test_two_votes_in_one_millisecond_count_once_and_are_told(values: tuple[int,
     assert len(told) == 1
 
 
+@pytest.mark.parametrize(
+    ("at", "instant"),
+    [
+        (1_658_934_589, "2022-07-27T15:09:49.000000Z"),
+        (1_658_934_589_213, "2022-07-27T15:09:49.213000Z"),
+        (10**11 - 1, "5138-11-16T09:46:39.000000Z"),
+        (10**11, "1973-03-03T09:46:40.000000Z"),
+    ],
+)
+def test_a_timestamp_is_in_seconds_where_milliseconds_would_be_older_than_polis(
+    at: int, instant: str
+) -> None:
+    told: list[str] = []
+    files = [comments(comment(at=at)), votes(vote(at=at))]
+    # As they are: 5138 is in the future, which is for `publish` to say.
+    messages = list(polis.messages(files, **PLACE, warn=told.append))
+    assert [m["time"] for m in messages] == [instant] * 2
+    assert [m["data"]["occurred"]["from"] for m in messages] == [instant] * 2
+    assert told == []
+
+
+@pytest.mark.parametrize("again", [1_658_934_589, 1_658_934_589_000])
+def test_two_votes_in_one_second_of_an_export_in_seconds_count_once_and_are_told(again: int) -> None:
+    messages, told = run(votes(vote(value=1, at=1_658_934_589), vote(value=-1, at=again)))
+    assert [m["data"]["stance"] for m in messages] == ["disagree"]
+    assert told == ["voter 7 voted twice on comment 35 at the same instant: one vote is left out"]
+
+
+def test_another_vote_a_second_later_is_a_changed_mind_in_an_export_in_seconds() -> None:
+    messages, told = run(votes(vote(value=-1, at=1_658_934_590), vote(value=1, at=1_658_934_589)))
+    assert [m["data"]["stance"] for m in messages] == ["agree", "disagree"]
+    assert told == []
+
+
 def test_a_vote_on_a_comment_that_is_not_there_waits_for_it() -> None:
     messages, told = run(comments(comment()), votes(vote(99), vote(99, by=8)))
     assert len(of(messages, "support.given")) == 2

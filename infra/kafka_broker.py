@@ -1,0 +1,198 @@
+"""Where is Apache Kafka, who are we there, and what do its errors mean to us?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from domain.errors import ConfigurationError, FencedError, HeardError, TransientError
+
+_Client = TypeVar("_Client")
+
+PATIENCE: Final = 4.0
+"""Seconds in which a broker has to answer at first: who is refused is to hear so within five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where Kafka is, and how to prove who we are. `prefix` is put before every topic and group."""
+
+    servers: str
+    security_protocol: str
+    sasl_mechanism: str | None = None
+    username: str | None = None
+    password: str | None = None
+    token_file: str | None = None
+    """Holds the token of OAUTHBEARER, and is read again for every connection."""
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    prefix: str = ""
+    session_ms: int = 10_000
+    skip_deleted: bool = False
+    """Whether to go on behind what retention deleted before it was read."""
+
+    def __repr__(self) -> str:
+        return f"Broker({self.servers}, {self.security_protocol}, {self.username})"
+
+    def client(self) -> dict[str, Any]:
+        """The options that every client of kafka-python takes."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.servers.split(","),
+            "security_protocol": self.security_protocol,
+            "bootstrap_timeout_ms": int(PATIENCE * 1000),
+            # The library's back-off grows to 30 s: a broker that is back would be noticed late.
+            "reconnect_backoff_max_ms": 1_000,
+            "ssl_cafile": self.ca_file,
+            "ssl_certfile": self.certificate_file,
+            "ssl_keyfile": self.key_file,
+        }
+        if self.sasl_mechanism == "OAUTHBEARER":
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_oauth_token_provider": TokenFile(Path(self.token_file or "")),
+            }
+        elif self.sasl_mechanism:
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return options
+
+    def opened(self, kind: Callable[..., _Client], **options: Any) -> _Client:
+        """A new client of this kind. One that cannot be opened leaves nothing behind.
+
+        The library's own thread and its sockets would go on for ever, a set of them for each attempt.
+        """
+        made: list[KafkaNetClient] = []
+
+        def net(**given: Any) -> KafkaNetClient:
+            made.append(KafkaNetClient(**given))
+            return made[-1]
+
+        try:
+            with our_errors(self, opening=True):
+                return kind(**self.client(), **options, kafka_client=net)
+        except BaseException:
+            for each in made:
+                each.close()
+            raise
+
+    @property
+    def principal(self) -> str:
+        """What to call ourselves in a message."""
+        return self.username or "this principal"
+
+
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
+    """The token that somebody else renews: a file that the platform keeps up to date."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.token()  # asked for later, by its own thread, the library would tell nobody what is wrong
+
+    def token(self) -> str:
+        """What the file holds now."""
+        return self._path.read_text(encoding="ascii").strip()
+
+
+_FENCED: Final = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.CommitFailedError,
+    kafka_errors.FencedInstanceIdError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.UnknownMemberIdError,
+)
+
+
+def fences(error: Exception) -> bool:
+    """Whether the library says so that another process has the role."""
+    return isinstance(error, _FENCED)
+
+
+class _Reasons(logging.Handler):
+    """Remembers why connections failed: the library tells its log, and its caller only of a time-out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.all = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said, as far as it is of use."""
+        self.all = f"{self.all[-10_000:]}\n{record.getMessage()}"
+
+
+@contextmanager
+def our_errors(broker: Broker, *, opening: bool = False) -> Iterator[None]:
+    """Make the library's exceptions ours: what may be retried, and what must not be.
+
+    `opening`: whether it is still to be proved who we are.
+    """
+    reasons = _Reasons()
+    logger = logging.getLogger("kafka")
+    logger.addHandler(reasons)
+    try:
+        yield
+    except _FENCED as error:
+        raise lost(f"was fenced: {type(error).__name__}") from error
+    except kafka_errors.AuthorizationError as error:
+        raise ConfigurationError(
+            f"the broker does not allow {broker.principal} to do this",
+            expected="rights on Heard's topics, groups and transactional ids", got=str(error),
+            hint="give the principal the right: `heard topics rights` lists them",
+        ) from error  # fmt: skip
+    except kafka_errors.KafkaError as error:
+        raise _refused(broker, error, reasons.all, opening) from error
+    except OSError as error:
+        raise ConfigurationError(
+            "a file that is to prove who we are, or who the broker is, cannot be used",
+            expected="certificates and keys in PEM, a token in a file", got=error.strerror or str(error),
+            hint="look at HEARD_KAFKA_CA_FILE and the other files of the connection",
+        ) from error  # fmt: skip
+    finally:
+        logger.removeHandler(reasons)
+
+
+def _refused(broker: Broker, error: Exception, reasons: str, opening: bool) -> HeardError:
+    text = f"{reasons} {type(error).__name__}: {error}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return ConfigurationError(
+            "the broker's certificate is not trusted", expected="a certificate of the given authority",
+            got="another one", hint="set HEARD_KAFKA_CA_FILE to the authority's certificate",
+        )  # fmt: skip
+    # A broker says no and hangs up at once: of the two the library may see the second only. Later on it
+    # is a broker that went away.
+    hung_up = opening and text.count("Connection lost: KafkaConnectionError: socket disconnected") > 2
+    if "SaslAuthenticationFailed" in text or (
+        broker.sasl_mechanism and hung_up and "refused" not in text.lower()
+    ):
+        proof = "token" if broker.token_file else "password"
+        return ConfigurationError(
+            f"the broker refused the {proof} of {broker.principal}", expected=f"the principal's {proof}",
+            got="another one",
+            hint="set HEARD_KAFKA_TOKEN_FILE" if broker.token_file
+            else "set HEARD_KAFKA_USERNAME and HEARD_KAFKA_PASSWORD",
+        )  # fmt: skip
+    return TransientError(
+        f"the broker at {broker.servers} does not answer", expected="an answer",
+        got="connections are refused" if "refused" in text.lower() else type(error).__name__,
+        hint="start it, or set HEARD_KAFKA_SERVERS and who we are there; a loop tries again by itself",
+    )  # fmt: skip
+
+
+def lost(why: str) -> FencedError:
+    """The error of a process that another has taken over from."""
+    return FencedError(
+        f"this process {why}", expected="to hold the role", got="another process has it",
+        hint="nothing was written; it tries to take the role again",
+    )  # fmt: skip

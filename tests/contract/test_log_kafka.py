@@ -1,0 +1,128 @@
+"""What if Kafka's retention deletes what nobody has read, or the database is away while it is read?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+
+from domain.errors import IntegrityError, TransientError
+from infra.kafka_log import GLANCE, KafkaLog
+from services.ports import Record
+from services.topics import INBOX
+from tests.contract.kafka_harness import PARTITIONS, kafka_harness
+from tests.contract.log_contract import Harness, drain, from_the_first, in_partition, look_in
+
+TOPIC = INBOX.name
+
+
+@pytest.fixture
+def harness(kafka_servers: str) -> Iterator[Harness]:
+    """New topics."""
+    with kafka_harness(kafka_servers) as made:
+        yield made
+
+
+@pytest.fixture
+def log(harness: Harness) -> KafkaLog:
+    """Their log."""
+    assert isinstance(harness.log, KafkaLog)
+    return harness.log
+
+
+def sent(log: KafkaLog, *values: bytes) -> list[int]:
+    """Send each value in a batch of its own; where the partition ends after each."""
+    ends = []
+    for value in values:
+        log.append(in_partition(0, [value], TOPIC))
+        log.last(TOPIC, 0)
+        ends.append(log.end_offsets(TOPIC)[0])
+    return ends
+
+
+def retained(log: KafkaLog, offset: int) -> None:
+    """Delete what lies before `offset`, as retention does."""
+    with closing(KafkaAdminClient(**log._broker.client())) as admin:
+        admin.delete_records({TopicPartition(log._broker.prefix + TOPIC, 0): offset})
+
+
+def values(records: list[Record]) -> list[bytes | None]:
+    return [record.value for record in records]
+
+
+def test_where_unread_messages_were_deleted_it_stops(log: KafkaLog) -> None:
+    first, second, _ = sent(log, b"a", b"b", b"c")
+    retained(log, second)
+    with pytest.raises(IntegrityError) as stopped:
+        drain(log.consumer("group", [TOPIC], lambda *_: first), 1)
+    assert (stopped.value.expected, stopped.value.got) == (f"records from {first} on", f"from {second} on")
+    assert "HEARD_KAFKA_SKIP_DELETED" in stopped.value.hint
+
+
+def test_it_stops_also_where_they_were_deleted_before_its_eyes(log: KafkaLog) -> None:
+    consumer = log.consumer("group", [TOPIC], from_the_first)
+    look_in([consumer], lambda: bool(consumer.assigned()))
+    _, second, _ = sent(log, b"a", b"b", b"c")
+    retained(log, second)
+    with pytest.raises(IntegrityError):
+        drain(consumer, 1)
+
+
+def test_with_leave_it_goes_on_behind_what_was_deleted(log: KafkaLog) -> None:
+    _, second, _ = sent(log, b"a", b"b", b"c")
+    retained(log, second)
+    with closing(KafkaLog(replace(log._broker, skip_deleted=True))) as with_leave:
+        assert values(drain(with_leave.consumer("group", [TOPIC], from_the_first), 1)) == [b"c"]
+
+
+def test_what_was_read_may_be_deleted_and_its_batch_s_marker_with_it(log: KafkaLog) -> None:
+    sent(log, b"a")
+    first = log.last(TOPIC, 0)
+    assert first is not None
+    retained(log, log.end_offsets(TOPIC)[0])
+    consumer = log.consumer("group", [TOPIC], lambda _, partition: 0 if partition else first.offset + 1)
+    look_in([consumer], lambda: bool(consumer.assigned()))
+    sent(log, b"b")
+    assert values(drain(consumer, 1)) == [b"b"]
+
+
+def test_what_came_of_others_when_partitions_were_assigned_and_the_database_was_away_comes_again(
+    log: KafkaLog,
+) -> None:
+    away: list[str] = []
+
+    def start(topic: str, partition: int) -> int:
+        if away:
+            raise TransientError(away.pop())
+        return 0
+
+    consumer = log.consumer("group", [TOPIC], start)
+    look_in([consumer], lambda: bool(consumer.assigned()))
+    sent(log, b"a", b"b")
+    away.append("it does not answer")
+    consumer.on_partitions_assigned({TopicPartition(log._broker.prefix + TOPIC, 1)})
+    with pytest.raises(TransientError):
+        consumer.poll(10, timeout=5)
+    assert values(drain(consumer, 2)) == [b"a", b"b"]
+
+
+def test_of_each_partition_the_end_is_read_without_waiting_for_more(log: KafkaLog) -> None:
+    log.append([out for p in range(PARTITIONS) for out in in_partition(p, [b"a"], TOPIC)])
+    lasts = [log.last(TOPIC, partition) for partition in range(PARTITIONS)]
+    for last in lasts:
+        assert last is not None
+        at = last.offset + 1  # where the marker of the batch stands
+        assert log.read(TOPIC, last.partition, at, at + 1, 9) == []
+    # How long the broker waits for more, and the next partition behind it: members have it wait 100 ms.
+    assert log._plain().config["fetch_max_wait_ms"] == GLANCE
+
+
+def test_whoever_asks_for_one_record_takes_one_of_those_that_were_fetched(log: KafkaLog) -> None:
+    log.append(in_partition(0, [b"a", b"b", b"c"], TOPIC))
+    log.last(TOPIC, 0)
+    end = log.end_offsets(TOPIC)[0]
+    assert [values(log.read(TOPIC, 0, at, end, 1)) for at in range(3)] == [[b"a"], [b"b"], [b"c"]]
+    assert log._plain().position(TopicPartition(log._broker.prefix + TOPIC, 0)) == 3
