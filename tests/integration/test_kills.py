@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from services.faults import POINTS
 from tests.support.compared import contents, differences, loose_ends, shown
 from tests.support.multiplied import NOW, Inbox, multiplied, publish
 from tests.support.program import started
-from tests.support.told import TOLD
+from tests.support.told import TOLD, Tell
 
 ID_KEY = "5e" * 32
 CONSUMING = tuple(point for point in POINTS if not point.startswith(("erasure.", "restore.")))
@@ -127,7 +127,7 @@ def kill(tmp_path: Path, times: int, kills: int, from_outside: int) -> Counter[s
 
 
 def test_killed_20_times_it_holds_what_an_undisturbed_run_holds(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Tell
 ) -> None:
     counts = kill(tmp_path, times=2, kills=20, from_outside=2)
     record_property(TOLD, {f"kill -9 at {point}": count for point, count in sorted(counts.items())})
@@ -137,7 +137,7 @@ def test_killed_20_times_it_holds_what_an_undisturbed_run_holds(
 
 @pytest.mark.slow
 def test_killed_200_times_it_holds_what_an_undisturbed_run_holds(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, record_property: Tell
 ) -> None:
     counts = kill(tmp_path, times=50, kills=200, from_outside=40)
     record_property(TOLD, {f"kill -9 at {point}": count for point, count in sorted(counts.items())})

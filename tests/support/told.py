@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 TOLD = "told"
 """The property under which a test records {what: figure}."""
+Tell = Callable[[str, object], None]
+"""What pytest's `record_property` is."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
