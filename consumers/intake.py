@@ -286,6 +286,7 @@ class Intake:
         waiting: defaultdict[str, list[tuple[Letter, UnseenError]]] = defaultdict(list)
         parked: dict[str, list[Parked]] = {}
         self._prepare(letters, desk, parked)
+        in_hand = {letter.id for letter in letters}
         for letter in letters:
             ready = [(letter.at, letter.id, letter)]
             while ready:
@@ -297,7 +298,14 @@ class Intake:
                     continue
                 if made is not None:
                     free = [waiter for waiter, _ in waiting.pop(made, ())]
-                    free += [self._parked_letter(waiter) for waiter in parked.pop(made, ())]
+                    stored = parked.pop(made, [])
+                    if not in_hand.isdisjoint(waiter.id for waiter in stored):
+                        raise FencedError(
+                            "another intake has parked what this one has in hand",
+                            expected="messages that nobody has taken", got="one that waits by now",
+                            hint="nothing was written; this intake reads its position again",
+                        )  # fmt: skip
+                    free += map(self._parked_letter, stored)
                     if free:
                         self.probe("intake.release")
                         self._prepare(free, desk, parked)

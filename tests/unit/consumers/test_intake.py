@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ from domain.errors import (
 )
 from domain.ids import Ids
 from infra.randomness import SeededRandomness
-from services.ports import DeadLetter, Outgoing, Record, Work
+from services.ports import DeadLetter, Outgoing, Parked, Record, Work
 from services.topics import DEAD_LETTERS, INBOX, PARKED
 from tests.support.memory import MemoryEventStore, MemoryKeyStore, MemoryLog, MovableClock
 from tests.support.messages import Message, concern, message
@@ -38,12 +38,19 @@ class FailingStore(MemoryEventStore):
         self.positions_fail: list[HeardError | None] = []
         self.meanwhile: list[Callable[[], object]] = []
         """What others do just before the next commit."""
+        self.before_waiting: list[Callable[[], object]] = []
+        """What others do just before somebody asks next what waits."""
 
     def commit(self, work: Work) -> None:
         if self.meanwhile:
             self.meanwhile.pop()()
         _fail(self.commits_fail)
         super().commit(work)
+
+    def waiting(self, streams: Collection[str]) -> list[Parked]:
+        if self.before_waiting:
+            self.before_waiting.pop()()
+        return super().waiting(streams)
 
     def position(self, topic: str, partition: int) -> int:
         _fail(self.positions_fail)
@@ -432,6 +439,22 @@ def test_what_another_member_has_parked_meanwhile_is_not_taken_back(world: World
     # then what the other one parked stands, on the log as in the event store
     assert len(world.store.all_parked()) == 1
     assert still_parked(world.log) == {world.store.all_parked()[0].id.encode()}
+
+
+def test_what_another_member_parks_between_two_looks_is_not_handled_twice(world: World) -> None:
+    # given a member that has an effect and its cause in hand, and has looked what was handled before
+    first, second = world.intake(batch=1), world.intake()
+    world.report(concern("N1", "raised_in contact C1"), 0)
+    world.report(message("contact.recorded", "C1", channel="letter"), 1)
+
+    # when another takes the effect and parks it, before this one looks what waits for the cause
+    world.store.before_waiting = [first.step]
+    assert settle(second) == ["fenced"]
+
+    # then each is there once
+    assert world.refs() == {"C1", "N1"}
+    assert world.store.all_parked() == []
+    assert {name: n for name, n in world.store.counts().items() if n} == {"read": 2, "accepted": 2}
 
 
 def still_parked(log: MemoryLog) -> set[bytes]:
