@@ -39,11 +39,11 @@ class Ground:
 
     def ends(self) -> Mapping[tuple[str, int], Mark]:
         """Where each partition of the log ends."""
-        found = {}
-        for partition, end in self.log.end_offsets(EVENTS.name).items():
-            if (last := self.log.last(EVENTS.name, partition)) is not None:
-                found[EVENTS.name, partition] = Mark(end, position_of(last))
-        return found
+        ends = self.log.end_offsets(EVENTS.name)
+        return {
+            (EVENTS.name, partition): Mark(ends[partition], position_of(last))
+            for partition, last in self.log.lasts(EVENTS.name).items()
+        }
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from services.topics import EVENTS
 def behind(log: Log, topics: Sequence[str], read: Callable[[str, int], int]) -> bool:
     """Whether a topic holds a record that was not `read` yet: from place to next offset."""
     return any(
-        (record := log.last(topic, partition)) is not None and record.offset >= read(topic, partition)
+        record.offset >= read(topic, partition)
         for topic in topics
-        for partition in range(log.partitions(topic))
+        for partition, record in log.lasts(topic).items()
     )
 
 

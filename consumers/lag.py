@@ -27,10 +27,9 @@ class Lag:
 def of_reader(log: Log, marks: Marks, now: datetime) -> Lag:
     """The lag of a reader of events that is at `marks`."""
     records, seconds = 0, 0.0
-    for partition in range(log.partitions(EVENTS.name)):
-        last = log.last(EVENTS.name, partition)
+    for partition, last in log.lasts(EVENTS.name).items():
         at = marks.get((EVENTS.name, partition), Mark()).next
-        if last is None or last.offset < at:
+        if last.offset < at:
             continue
         records += last.offset + 1 - at
         for record in log.read(EVENTS.name, partition, at, last.offset + 1, 1):
@@ -46,8 +45,7 @@ def unread(log: Log, store: EventStore) -> int:
     """
     return sum(
         max(0, last.offset + 1 - store.position(INBOX.name, partition))
-        for partition in range(log.partitions(INBOX.name))
-        if (last := log.last(INBOX.name, partition)) is not None
+        for partition, last in log.lasts(INBOX.name).items()
     )
 
 

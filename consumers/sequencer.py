@@ -104,8 +104,7 @@ class Sequencer:
         return {
             (topic, partition): position_of(record)
             for topic in (EVENTS.name, SEALED.name)
-            for partition in range(self.log.partitions(topic))
-            if (record := self.log.last(topic, partition)) is not None
+            for partition, record in self.log.lasts(topic).items()
         }
 
     def _deserted(self) -> bool:

@@ -45,8 +45,7 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
 
 def published_until(log: Log) -> int:
     """The position of the last event that was published, 0 if there is none."""
-    last = (log.last(EVENTS.name, partition) for partition in range(log.partitions(EVENTS.name)))
-    return max((position_of(record) for record in last if record is not None), default=0)
+    return max(map(position_of, log.lasts(EVENTS.name).values()), default=0)
 
 
 def keys_fit(beginning: Iterable[Envelope], ids: Ids) -> bool:

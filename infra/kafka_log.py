@@ -92,21 +92,20 @@ class KafkaLog:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """See `Log.end_offsets`: of what is committed."""
-        places = [TopicPartition(self._name(topic), p) for p in range(self.partitions(topic))]
+        places = self._places(topic)
         with our_errors(self._broker):
             found = self._plain().end_offsets(places)
         return {place.partition: offset for place, offset in found.items()}
 
-    def last(self, topic: str, partition: int) -> Record | None:
-        """See `Log.last`: looks back over markers and aborted records, further each time."""
-        place = TopicPartition(self._name(topic), partition)
-        end = self._settled_end(place)
-        known_end, known = self._lasts.get(place, (-1, None))
-        if known_end == end:
-            return known
-        record = self._look_back(topic, partition, end)
-        self._lasts[place] = (end, record)
-        return record
+    def lasts(self, topic: str) -> dict[int, Record]:
+        """See `Log.lasts`: looks back over markers and aborted records, further each time."""
+        found = {}
+        for place, end in self._settled_ends(topic).items():
+            if self._lasts.get(place, (-1, None))[0] != end:
+                self._lasts[place] = (end, self._look_back(topic, place.partition, end))
+            if (record := self._lasts[place][1]) is not None:
+                found[place.partition] = record
+        return found
 
     def _look_back(self, topic: str, partition: int, end: int) -> Record | None:
         place = TopicPartition(self._name(topic), partition)
@@ -123,13 +122,14 @@ class KafkaLog:
             upto, window = start, window * 4
         return None
 
-    def _settled_end(self, place: TopicPartition) -> int:
-        """The end of what is committed, once no transaction is open on the partition.
+    def _settled_ends(self, topic: str) -> dict[TopicPartition, int]:
+        """Where what is committed ends, once no transaction is open that was there when it was asked.
 
         A commit is told to its producer before its markers stand in every partition: whoever asks
         in between would not see what was committed. Raises TransientError if one stays open.
         """
         deadline = time.monotonic() + SETTLED
+        places = self._places(topic)
         with our_errors(self._broker):
             if self._uncommitted is None:
                 self._uncommitted = self._broker.opened(
@@ -137,12 +137,16 @@ class KafkaLog:
                     **READING | {"isolation_level": "read_uncommitted"},
                     group_id=None,
                 )
-            written = self._uncommitted.end_offsets([place])[place]
-            while (committed := self._plain().end_offsets([place])[place]) < written:
+            written = self._uncommitted.end_offsets(places)
+            committed = self._plain().end_offsets(places)
+            while unsettled := [place for place in places if committed[place] < written[place]]:
                 if time.monotonic() > deadline:
-                    raise kafka_errors.KafkaTimeoutError(f"a transaction on {place} is open for {SETTLED} s")
+                    raise kafka_errors.KafkaTimeoutError(
+                        f"a transaction on {unsettled[0]} is open for {SETTLED} s"
+                    )
                 time.sleep(0.01)
-        return int(committed)
+                committed |= self._plain().end_offsets(unsettled)
+        return {place: int(committed[place]) for place in places}
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
         """See `Log.read`."""
@@ -203,6 +207,9 @@ class KafkaLog:
                 KafkaConsumer, **READING | {"fetch_max_wait_ms": GLANCE}, group_id=None
             )
         return self._reader
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(self._name(topic), p) for p in range(self.partitions(topic))]
 
     def _name(self, topic: str) -> str:
         if topic not in self._topics:

@@ -121,8 +121,8 @@ class Log(Protocol):
         """For each partition the offset that the next record will get."""
         ...
 
-    def last(self, topic: str, partition: int) -> Record | None:
-        """The last committed record of the partition, looking back over gaps; None if empty."""
+    def lasts(self, topic: str) -> dict[int, Record]:
+        """The last committed record of every partition that has one, looking back over gaps."""
         ...
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:

@@ -96,14 +96,13 @@ class LocalLog:
             rows = db.execute("SELECT id, partition, next FROM place ORDER BY partition").fetchall()
         return {partition: following for place, partition, following in rows if place in mine}
 
-    def last(self, topic: str, partition: int) -> Record | None:
-        """See `Log.last`."""
-        place = self._shelves.place(topic, partition)
+    def lasts(self, topic: str) -> dict[int, Record]:
+        """See `Log.lasts`."""
+        places = [(self._shelves.place(topic, partition),) for partition in range(self.partitions(topic))]
+        text = "SELECT * FROM record WHERE place = ? ORDER BY offset DESC LIMIT 1"
         with self._session.reading() as db:
-            row = db.execute(
-                "SELECT * FROM record WHERE place = ? ORDER BY offset DESC LIMIT 1", (place,)
-            ).fetchone()
-        return self._shelves.records(self._session, [Row(*row)])[0] if row else None
+            rows = [Row(*row) for place in places for row in db.execute(text, place)]
+        return {record.partition: record for record in self._shelves.records(self._session, rows)}
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
         """See `Log.read`."""

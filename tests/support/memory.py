@@ -353,10 +353,9 @@ class MemoryLog:
             for part in range(self._partitions)
         }
 
-    def last(self, topic: str, partition: int) -> Record | None:
+    def lasts(self, topic: str) -> dict[int, Record]:
         """See the port."""
-        place = self.records[topic, partition]
-        return place[-1] if place else None
+        return {p: place[-1] for p in range(self._partitions) if (place := self.records[topic, p])}
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
         """See the port."""

@@ -57,10 +57,10 @@ class Failing(MemoryLog):
     def __post_init__(self) -> None:
         super().__init__(4)
 
-    def last(self, topic: str, partition: int) -> Record | None:
+    def lasts(self, topic: str) -> dict[int, Record]:
         """See the port."""
         self.fail("look")
-        return super().last(topic, partition)
+        return super().lasts(topic)
 
     def producer(self, name: str) -> Producer:  # type: ignore[override]
         """See the port."""
