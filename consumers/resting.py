@@ -1,4 +1,4 @@
-"""What rests while a batch is in hand? Python's search for cycles among objects."""
+"""What rests while much is made at once? Python's search for cycles among objects."""
 
 from __future__ import annotations
 

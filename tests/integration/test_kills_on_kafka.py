@@ -48,7 +48,7 @@ def test_the_groups_are_rebalanced_ten_times(place: Site, tmp_path: Path, record
 
 
 def test_the_processes_are_killed_100_times(place: Site, tmp_path: Path, record_property: Tell) -> None:
-    record_property(TOLD, told_of(killed(place, tmp_path, each=25, times=200)))
+    record_property(TOLD, told_of(killed(place, tmp_path, each=25, times=120)))
 
 
 @pytest.mark.slow

@@ -63,12 +63,12 @@ def differences(one: Mapping[str, Counter[str]], other: Mapping[str, Counter[str
     }
 
 
-def shown(i: Installation, people: Collection[str], every: int) -> Counter[str]:
-    """What `show` answers for every so many-th thing, opened words and all."""
+def shown(i: Installation, people: Collection[str], most: int) -> Counter[str]:
+    """What `show` answers for at most so many of the things, opened words and all."""
     names = _names(i, people, i.store.after(0, _ALL))
     ask = Questions(i.views, i.store, i.keys, i.ids, i.clock, databases.sqlite_memory)
     streams = sorted({s.envelope.stream for s in i.store.after(0, _ALL)}, key=lambda id_: names.get(id_, id_))
-    return _counted((ask.show(stream, Moment()) for stream in streams[::every]), names)
+    return _counted((ask.show(stream, Moment()) for stream in streams[:: -(-len(streams) // most)]), names)
 
 
 def loose_ends(i: Installation) -> list[str]:

@@ -246,7 +246,7 @@ class Undertaking:
         return sent
 
     def held(self) -> Held:
-        """What it holds: every table, and what `show` answers for every tenth thing.
+        """What it holds: every table, and what `show` answers for some hundreds of things.
 
         And nothing is missing, there twice or left behind.
         """
@@ -257,7 +257,7 @@ class Undertaking:
             assert answer["ok"], orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
             assert answer["messages"]["balanced"]
             assert answer["messages"]["waiting"] == 0
-            return Held(contents(i, self.inbox.people), shown(i, self.inbox.people, 10))
+            return Held(contents(i, self.inbox.people), shown(i, self.inbox.people, 500))
 
     def stop(self) -> None:
         """End its processes."""

@@ -2,7 +2,7 @@
 
 Every copy has sources, references and neighbourhoods of its own, and so makes things of its own.
 People vote from the district around the neighbourhood, so that links cross partitions. Within a copy
-messages are shuffled, and copies are dealt together: effects come in well before their causes.
+messages are shuffled, and so many copies are dealt together: effects come in well before their causes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _IMPORTED = (
     ("police-uk", "policeuk-fixtures", "*.json", "NC04"),
 )
 _WHOLE_FORCE = "heard.force.registered.v1"
+_TOGETHER = 20
+"""Copies, about 15,500 messages: those of the next begin when these have all come in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,13 @@ def multiplied(times: int, ids: Ids, now: datetime, most: int | None = None) -> 
         chance.shuffle(bodies)
         copies.append([(_key(body, ids, now), body) for body in bodies])
     dealt = sorted(
-        (at / len(copy) * chance.uniform(0.8, 1.0), number, at)
+        (number // _TOGETHER, at / len(copy) * chance.uniform(0.8, 1.0), number, at)
         for number, copy in enumerate(copies)
         for at in range(len(copy))
     )
     return Inbox(
         first=[(_key(body, ids, now), body) for body in map(orjson.dumps, whole_force)],
-        then=[copies[number][at] for _, number, at in dealt][:most],
+        then=[copies[number][at] for *_, number, at in dealt][:most],
         people=frozenset(_people(body for copy in copies for _, body in copy)),
     )
 
