@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,8 +17,11 @@ from domain.errors import ConfigurationError, FencedError, HeardError, Transient
 
 _Client = TypeVar("_Client")
 
-PATIENCE: Final = 4.0
-"""Seconds in which a broker has to answer at first: who is refused is to hear so within five."""
+TRIES: Final = (2.0, 2.5)
+"""Seconds in which a broker has to answer at first, try by try: who is refused hears so after the first.
+
+The library itself would go on until its time is over, and who is refused is to hear so within five.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,6 @@ class Broker:
         options: dict[str, Any] = {
             "bootstrap_servers": self.servers.split(","),
             "security_protocol": self.security_protocol,
-            "bootstrap_timeout_ms": int(PATIENCE * 1000),
             # The library's back-off grows to 30 s: a broker that is back would be noticed late.
             "reconnect_backoff_max_ms": 1_000,
             "ssl_cafile": self.ca_file,
@@ -69,20 +71,26 @@ class Broker:
         return options
 
     def opened(self, kind: Callable[..., _Client], **options: Any) -> _Client:
-        """A new client of this kind. One that cannot be opened leaves nothing behind.
+        """A new client of this kind. One that cannot be opened leaves nothing behind."""
+        *first, last = TRIES
+        for seconds in first:
+            with suppress(TransientError):
+                return self._opened(kind, seconds, options)
+        return self._opened(kind, last, options)
 
-        The library's own thread and its sockets would go on for ever, a set of them for each attempt.
-        """
+    def _opened(self, kind: Callable[..., _Client], seconds: float, options: dict[str, Any]) -> _Client:
         made: list[KafkaNetClient] = []
 
         def net(**given: Any) -> KafkaNetClient:
             made.append(KafkaNetClient(**given))
             return made[-1]
 
+        options = self.client() | options | {"bootstrap_timeout_ms": int(seconds * 1000)}
         try:
             with our_errors(self, opening=True):
-                return kind(**self.client(), **options, kafka_client=net)
+                return kind(**options, kafka_client=net)
         except BaseException:
+            # The library's own thread and its sockets would go on for ever, a set of them for each attempt.
             for each in made:
                 each.close()
             raise
