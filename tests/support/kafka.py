@@ -12,8 +12,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -75,18 +76,19 @@ def available() -> bool:
 
 def jars() -> Path:
     """The folder of the broker's jars, fetched by their coordinates the first time."""
-    if not JARS.exists():
-        JARS.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=JARS.parent, ignore_cleanup_errors=True) as directory:
-            building = Path(directory) / JARS.name
-            building.mkdir()
-            (building / "pom.xml").write_text(_POM)
-            subprocess.run(
-                ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={building}",
-                 "-DincludeScope=runtime"],
-                cwd=building, check=True, capture_output=True, timeout=300,
-            )  # fmt: skip
-            with suppress(OSError):  # somebody else was faster
+    JARS.parent.mkdir(parents=True, exist_ok=True)
+    with (JARS.parent / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)  # until it is closed: Maven's own store does not bear two at once
+        if not JARS.exists():
+            with tempfile.TemporaryDirectory(dir=JARS.parent, ignore_cleanup_errors=True) as directory:
+                building = Path(directory) / JARS.name
+                building.mkdir()
+                (building / "pom.xml").write_text(_POM)
+                subprocess.run(
+                    ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={building}",
+                     "-DincludeScope=runtime"],
+                    cwd=building, check=True, capture_output=True, timeout=300,
+                )  # fmt: skip
                 building.rename(JARS)
     return JARS
 
