@@ -47,7 +47,7 @@ demo: $(STAMP) ## the whole job on the bundled scenario, in ./heard-data
 	@$(BIN)/heard --dir heard-data demo
 
 test: $(STAMP) ## all tests but the long fault runs
-	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 check: $(STAMP) ## format, lint, types, import contracts, docs in step
 	@echo "format";           $(BIN)/ruff format --check --quiet .

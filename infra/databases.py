@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,10 @@ PLANNING: Final = {"plan_cache_mode": "force_custom_plan", "random_page_cost": "
 What it planned while a table was small would go on to read the whole of it as it grows; and so would what
 it plans for a disk that turns, where a batch asks for a few thousand rows of millions.
 """
+
+
+SWITCHES: Final = 500
+"""How often to ask for WAL, a hundredth of a second apart, while others ask for it as well."""
 
 
 def sqlite_file(path: Path, *, patience: float = 30.0) -> Engine:
@@ -138,13 +144,25 @@ def first_line(error: BaseException | None) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """Set it; ask again where two switch a new file to WAL at once: there SQLite does not wait, but fails."""
+    for left in reversed(range(SWITCHES)):
+        try:
+            connection.execute(pragma)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
+                raise
+            time.sleep(0.01)
+
+
 def _explicit(engine: Engine, *pragmas: str) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: object) -> None:
         # The driver would begin transactions at the first write only, and never IMMEDIATE.
         connection.isolation_level = None
         for pragma in pragmas:
-            connection.execute(pragma)
+            _set(connection, pragma)
 
     @event.listens_for(engine, "begin")
     def began(connection: Connection) -> None:

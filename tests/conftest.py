@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.kafka import kafka_servers
@@ -14,8 +13,3 @@ settings.register_profile("heard", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("heard")
 
 __all__ = ["kafka_servers", "postgresql", "postgresql_server", "pytest_terminal_summary"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would go on alone for as long as all the rest takes."""
-    items.sort(key=lambda item: item.path.name != "test_faults_on_kafka.py")
