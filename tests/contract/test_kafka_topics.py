@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +13,15 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from infra import scenario
 from infra.kafka_broker import Broker
 from services.topics import EVENTS, INBOX, PARKED, SEALED, TOPICS
+from tests.support.kafka import topics_of_its_own
 from tests.support.program import heard
 
 
 @pytest.fixture
 def cluster(kafka_servers: str) -> Iterator[dict[str, str]]:
     """Settings for an installation of its own on the broker."""
-    prefix = f"t{secrets.token_hex(4)}."
-    yield {
-        "HEARD_KAFKA_SERVERS": kafka_servers,
-        "HEARD_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
-        "HEARD_KAFKA_PREFIX": prefix,
-        "HEARD_KAFKA_REPLICATION": "1",
-    }
-    admin = KafkaAdminClient(**Broker(kafka_servers, "PLAINTEXT").client())
-    admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
-    admin.close()
+    with topics_of_its_own(kafka_servers) as settings:
+        yield settings
 
 
 def test_topics_are_created_once_with_their_partitions_and_retention(

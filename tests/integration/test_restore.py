@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import signal
 import subprocess
@@ -17,14 +16,13 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from kafka import KafkaAdminClient
 
 from consumers.running import run
 from infra.installation import Installation
-from infra.kafka_broker import Broker
 from infra.logging import configure
 from infra.migrations import APP
 from infra.settings import read_settings
+from tests.support.kafka import topics_of_its_own
 from tests.support.messages import FORCE, PLACE, Message, concern, lines, message
 from tests.support.multiplied import Inbox, multiplied, publish
 from tests.support.postgres import database, in_role
@@ -99,7 +97,7 @@ def lost(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         env, other = dict(KEY), {}
         if request.param != "embedded":
             server = request.getfixturevalue("postgresql_server")
-            env |= stack.enter_context(topics(request.getfixturevalue("kafka_servers")))
+            env |= stack.enter_context(topics_of_its_own(request.getfixturevalue("kafka_servers")))
             env["HEARD_DATABASE_URL"] = stack.enter_context(database(server))
             # As what a service is: to restore takes no right beyond that.
             other["HEARD_DATABASE_URL"] = in_role(stack.enter_context(database(server)), APP)
@@ -116,21 +114,6 @@ def lost(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 SET_ASIDE = ("parked list", "dead-letters list")
-
-
-@contextmanager
-def topics(servers: str) -> Iterator[dict[str, str]]:
-    """Settings for an installation of its own on the broker."""
-    prefix = f"t{secrets.token_hex(4)}."
-    yield {
-        "HEARD_KAFKA_SERVERS": servers,
-        "HEARD_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
-        "HEARD_KAFKA_PREFIX": prefix,
-        "HEARD_KAFKA_REPLICATION": "1",
-    }
-    admin = KafkaAdminClient(**Broker(servers, "PLAINTEXT").client())
-    admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
-    admin.close()
 
 
 def lived(live: Installed) -> Inbox:
