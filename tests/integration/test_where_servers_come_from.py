@@ -41,8 +41,9 @@ def run(folder: Path, *options: str, **environment: str | None) -> tuple[int, st
     (folder / "test_three.py").write_text(TESTS)
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("HEARD_", "PYTEST_"))}
     wanted = plain | {"CI": None, "PYTHONPATH": str(ROOT)} | environment
+    ours = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider", *options, "test_three.py"],
+        [sys.executable, "-m", "pytest", "-q", "-rP", *ours, *options, "test_three.py"],
         cwd=folder, env={name: value for name, value in wanted.items() if value is not None},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
