@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from domain.errors import (
     TransientError,
 )  # fmt: skip
 from services.partitioning import partition_of
-from services.ports import Outgoing, Record
+from services.ports import Log, Outgoing, Record
 from services.topics import DEAD_LETTERS, EVENTS, INBOX, SEALED, TOPICS, Topic
 from tests.contract.kafka_harness import kafka_harness
 from tests.contract.local_log_harness import local_harness
@@ -51,6 +51,13 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]
     else:
         with kafka_harness(request.getfixturevalue("kafka_servers")) as harness:
             yield harness
+
+
+@pytest.fixture
+def connect(harness: Harness) -> Iterator[Callable[[], Log]]:
+    """Further views of the same log, in this process: none outlives the test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(harness.connect()))
 
 
 def values(records: list[Record]) -> list[bytes | None]:
@@ -137,15 +144,14 @@ def test_a_poll_of_an_empty_log_gives_nothing(harness: Harness) -> None:
     assert consumer.poll(10, timeout=0.02) == []
 
 
-def test_a_waiting_poll_ends_when_a_record_comes(harness: Harness) -> None:
+def test_a_waiting_poll_ends_when_a_record_comes(harness: Harness, connect: Callable[[], Log]) -> None:
     consumer = harness.log.consumer("group", [TOPIC], from_the_first)
     consumer.poll(10, timeout=0.02)
-    other = harness.connect()
+    other = connect()
     later = threading.Timer(0.1, lambda: other.append(in_partition(0, [b"late"])))
     later.start()
     records = consumer.poll(10, timeout=30)
     later.join()
-    other.close()
     assert values(records) == [b"late"]
 
 
@@ -199,7 +205,9 @@ def test_the_caller_is_asked_for_its_start_in_its_own_thread(harness: Harness) -
     assert set(asked) == {threading.get_ident()}
 
 
-def test_nothing_is_lost_when_the_database_is_away_while_partitions_come(harness: Harness) -> None:
+def test_nothing_is_lost_when_the_database_is_away_while_partitions_come(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     partitions = range(harness.log.partitions(TOPIC))
     away: list[str] = []
 
@@ -208,7 +216,7 @@ def test_nothing_is_lost_when_the_database_is_away_while_partitions_come(harness
             raise TransientError(away.pop())
         return 0
 
-    members = [harness.connect().consumer("group", [TOPIC], start) for _ in range(2)]
+    members = [connect().consumer("group", [TOPIC], start) for _ in range(2)]
     look_in(members, lambda: sum(len(member.assigned()) for member in members) == len(partitions))
     stays, leaves = sorted(members, key=lambda member: len(member.assigned()))
     harness.log.append([out for each in partitions for out in in_partition(each, [b"a", b"b"])])
@@ -240,10 +248,12 @@ def test_two_groups_read_the_same_records(harness: Harness) -> None:
     assert values(drain(one, 1)) == values(drain(two, 1)) == [b"a"]
 
 
-def test_a_partition_has_one_reader_in_a_group_and_the_rest_take_over(harness: Harness) -> None:
+def test_a_partition_has_one_reader_in_a_group_and_the_rest_take_over(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     everything = {(TOPIC, partition) for partition in range(harness.log.partitions(TOPIC))}
     one = harness.log.consumer("group", [TOPIC], from_the_first)
-    two = harness.connect().consumer("group", [TOPIC], from_the_first)
+    two = connect().consumer("group", [TOPIC], from_the_first)
     for _ in range(300):
         one.poll(1, timeout=0.02)
         two.poll(1, timeout=0.02)
@@ -268,7 +278,9 @@ def test_when_a_reader_is_killed_another_process_takes_over(harness: Harness) ->
         assert len(drain(successor, 20)) == 20
 
 
-def test_a_member_that_is_alone_holds_everything_while_others_come_and_go(harness: Harness) -> None:
+def test_a_member_that_is_alone_holds_everything_while_others_come_and_go(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     asked: list[tuple[str, int]] = []
 
     def start(topic: str, partition: int) -> int:
@@ -277,7 +289,7 @@ def test_a_member_that_is_alone_holds_everything_while_others_come_and_go(harnes
 
     everything = {(TOPIC, partition) for partition in range(harness.log.partitions(TOPIC))}
     one = harness.log.consumer("group", [TOPIC], start, alone=True)
-    others = [harness.connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(2)]
+    others = [connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(2)]
     look_in([one], lambda: one.assigned() == everything)
     while others:
         look_in([one, *others], lambda: False, seconds=1.5)
@@ -288,9 +300,11 @@ def test_a_member_that_is_alone_holds_everything_while_others_come_and_go(harnes
     assert Counter(asked) == Counter(everything)  # it never lost one and got it back
 
 
-def test_when_the_one_that_is_alone_leaves_one_of_the_others_holds_everything(harness: Harness) -> None:
+def test_when_the_one_that_is_alone_leaves_one_of_the_others_holds_everything(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     everything = {(TOPIC, partition) for partition in range(harness.log.partitions(TOPIC))}
-    members = [harness.connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(3)]
+    members = [connect().consumer("group", [TOPIC], from_the_first, alone=True) for _ in range(3)]
     while members:
         look_in(members, lambda: any(member.assigned() == everything for member in members))
         assert sorted(len(member.assigned()) for member in members)[:-1] == [0] * (len(members) - 1)
@@ -320,13 +334,15 @@ def test_a_member_that_lost_its_partitions_cannot_commit(harness: Harness) -> No
         consumer.commit({(TOPIC, 0): record.offset + 1})
 
 
-def test_to_tell_how_far_it_is_while_the_group_shares_out_anew_is_no_failure(harness: Harness) -> None:
-    members = [harness.connect().consumer("group", [TOPIC], from_the_first) for _ in range(2)]
+def test_to_tell_how_far_it_is_while_the_group_shares_out_anew_is_no_failure(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
+    members = [connect().consumer("group", [TOPIC], from_the_first) for _ in range(2)]
     first, second = members
     look_in(members, lambda: len(first.assigned() | second.assigned()) == harness.log.partitions(TOPIC))
     place = next(iter(first.assigned() or second.assigned()))
     member = first if place in first.assigned() else second
-    third = harness.connect().consumer("group", [TOPIC], from_the_first)
+    third = connect().consumer("group", [TOPIC], from_the_first)
     look_in([member, third], lambda: False, seconds=2)  # and the other does not answer
     member.commit({place: 0})
 
@@ -355,10 +371,12 @@ def test_a_sender_killed_in_the_middle_leaves_whole_batches(harness: Harness) ->
     assert set(counts.values()) <= {PIECES}
 
 
-def test_a_newer_producer_fences_the_older_one_of_its_name(harness: Harness) -> None:
+def test_a_newer_producer_fences_the_older_one_of_its_name(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     older = harness.log.producer("sequencer")
     older.send(in_partition(0, [b"older"]))
-    newer = harness.connect().producer("sequencer")
+    newer = connect().producer("sequencer")
     with pytest.raises(FencedError):
         older.send(in_partition(0, [b"too late"]))
     newer.send(in_partition(0, [b"newer"]))
@@ -377,10 +395,11 @@ def test_producers_of_other_names_do_not_fence_each_other(harness: Harness) -> N
     assert values(read(harness.log, TOPIC, 3)) == [b"1", b"2", b"3"]
 
 
-def test_what_is_sent_is_there_for_others_when_send_returns(harness: Harness) -> None:
+def test_what_is_sent_is_there_for_others_when_send_returns(
+    harness: Harness, connect: Callable[[], Log]
+) -> None:
     harness.log.append(in_partition(2, [b"a"]))
-    with closing(harness.connect()) as other:
-        assert other.lasts(TOPIC)[2].value == b"a"
+    assert connect().lasts(TOPIC)[2].value == b"a"
 
 
 def test_a_tombstone_is_a_record_and_not_an_empty_value(harness: Harness) -> None:
@@ -505,8 +524,8 @@ def test_a_topic_that_nobody_knows_is_refused(harness: Harness) -> None:
             ask()
 
 
-def test_closing_is_safe_to_repeat(harness: Harness) -> None:
-    log = harness.connect()
+def test_closing_is_safe_to_repeat(harness: Harness, connect: Callable[[], Log]) -> None:
+    log = connect()
     producer, consumer = log.producer("sequencer"), log.consumer("group", [TOPIC], from_the_first)
     for _ in range(2):
         consumer.close()
