@@ -388,9 +388,11 @@ class Intake:
 
     def _publish_and_commit(self, work: Work) -> None:
         # Parked and dead records go out first: a crash in between repeats them under the same key.
-        parked = {p.id for p in work.parked}
-        outgoing = [self._doubtful.standing(p) for p in work.parked]
-        outgoing += [gone(id_) for id_ in work.released if id_ not in parked]
+        # What is in hand stands last of the parked: whoever takes over finds it at the end of the topic,
+        # however many were set free or wait anew.
+        parked, released = {p.id for p in work.parked}, set(work.released)
+        outgoing = [gone(id_) for id_ in work.released if id_ not in parked]
+        outgoing += map(self._doubtful.standing, sorted(work.parked, key=lambda p: p.id not in released))
         outgoing += [
             Outgoing(
                 DEAD_LETTERS.name, d.id.encode(), d.box, tuple((n, getattr(d, n).encode()) for n in _TOLD)

@@ -16,7 +16,7 @@ from services.ports import EventStore, Log, Outgoing, Parked, Record
 from services.topics import INBOX, PARKED
 
 TAIL: Final = 10_000
-"""As many records as one batch may hold."""
+"""As many messages as one batch may hold: those that it parks are the last that stand there."""
 CHUNK: Final = 100
 """As many parked records, bodies and all, as are in memory at once."""
 _PLACE: Final = "inbox"

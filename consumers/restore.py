@@ -157,15 +157,17 @@ class Restore:
 
     def _set_aside(self) -> None:
         waiting = self._last(PARKED.name)
+        for records in _batches(self._kept(PARKED.name, waiting), BODIES):
+            for id_ in self._park([(record, self._opened(record)) for record in records]):
+                del waiting[id_]
         for records in _batches(self._kept(DEAD_LETTERS.name, self._last(DEAD_LETTERS.name)), BODIES):
             self._bury([(record, self._opened(record)) for record in records], waiting.keys())
-        for records in _batches(self._kept(PARKED.name, waiting), BODIES):
-            self._park([(record, self._opened(record)) for record in records])
 
     def _bury(self, found: list[tuple[Record, Letter | None]], waiting: Iterable[str]) -> None:
         found = [(record, letter) for record, letter in found if self._ended(letter)]
         names = [name for _, letter in found if letter and (name := name_of(letter))]
-        # So far names come from events, and from letters that are dead: one of a name that is not reused.
+        # So far names come from events, and from letters that wait or are dead: one of a name that is not
+        # reused.
         made = self.refill.known(names)
         dead = []
         for record, letter in found:
@@ -197,11 +199,17 @@ class Restore:
         self.dead_letters += sum(letter.status != "retried" for letter in dead)
         self._remember(letter for _, letter in found)
 
-    def _park(self, found: list[tuple[Record, Letter | None]]) -> None:
+    def _park(self, found: list[tuple[Record, Letter | None]]) -> list[str]:
+        """Those that wait wait again; the ids of the others, whose record was left behind."""
         self.unreadable += sum(letter is None for _, letter in found)
-        parked = []
+        # So far names come from events alone.
+        made = self.refill.known([name for _, letter in found if letter and (name := name_of(letter))])
+        parked, left = [], []
         for record, letter in found:
             if letter is None or not self._ended(letter) or not (name := name_of(letter)):
+                continue
+            if name in made:
+                left.append(letter.id)
                 continue
             day, stream = _said(record, "day"), _said(record, "waiting-for")
             parked.append(
@@ -219,6 +227,7 @@ class Restore:
         self.refill.set_aside(parked, [])
         self.parked += len(parked)
         self._remember(letter for _, letter in found if letter and self._ended(letter))
+        return left
 
     def _opened(self, record: Record) -> Letter | None:
         """What was set aside; None once the key of its day is destroyed."""

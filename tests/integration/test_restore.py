@@ -22,6 +22,8 @@ from infra.installation import Installation
 from infra.logging import configure
 from infra.migrations import APP
 from infra.settings import read_settings
+from services.ports import Outgoing, Record
+from services.topics import PARKED
 from tests.support.kafka import topics_of_its_own
 from tests.support.messages import FORCE, PLACE, Message, concern, lines, message
 from tests.support.multiplied import Inbox, multiplied, publish
@@ -316,6 +318,33 @@ def test_what_had_ended_without_proof_is_counted_and_not_taken_for_a_new_message
     assert (answer["accepted"], answer["unproved"]) == (1, 1)
     copy.done("consume", "--until-idle")
     assert copy.done("dead-letters", "list").json["rows"] == []
+
+
+def test_what_became_an_event_waits_no_more_whatever_the_topic_of_parked_messages_says(
+    tmp_path: Path,
+) -> None:
+    # given a message that waited, and a member that parked it once more after another had handled it
+    live = told(tmp_path / "live", concern("N1", "raised_in contact C1"))
+    with live.opened() as i:
+        records = [r for p, end in i.log.end_offsets(PARKED.name).items() for r in _records(i, p, end)]
+    told(live.dir, message("contact.recorded", "C1", channel="letter"))
+    assert live.done("parked", "list").json["rows"] == []
+    with live.opened() as i:
+        i.log.append([Outgoing(PARKED.name, r.key, r.value, r.headers) for r in records])
+
+    # when the databases are lost
+    copy = live.without_databases(tmp_path / "copy")
+    answer = copy.done("restore").json["restored"]
+
+    # then it is there once
+    assert len(records) == 1
+    assert (answer["accepted"], answer["parked"]) == (2, 0)
+    assert copy.done("parked", "list").json["rows"] == []
+    assert copy.hashes() == live.hashes()
+
+
+def _records(i: Installation, partition: int, end: int) -> list[Record]:
+    return i.log.read(PARKED.name, partition, 0, end, 10)
 
 
 @pytest.mark.parametrize("words", ["It is dark.", "It is light."])

@@ -400,6 +400,31 @@ def test_the_tail_of_the_parked_topic_is_read_in_chunks_and_to_its_end(world: Wo
     assert still_parked(log) == set()
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["set free", "wait anew"])
+def test_what_was_parked_is_found_behind_any_number_of_others(
+    anew: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given many that wait for C1, or for C1 and then for C2
+    monkeypatch.setattr("consumers.parked.TAIL", 10)
+    causes = ("raised_in contact C1", "raised_in contact C2") if anew else ("raised_in contact C1",)
+    for at in range(90):
+        world.report(concern(f"N{at}", *causes))
+    settle(world.intake())
+
+    # when an intake parks another, sets all of them free with C1, and dies before it commits
+    world.report(concern("N90", "raised_in contact C3"), 0)
+    world.report(message("contact.recorded", "C1", channel="letter"), 0)
+    world.store.commits_fail = [TransientError("killed")]
+    with pytest.raises(TransientError):
+        world.intake().step()
+
+    # and the next finds C3 there as well
+    world.report(message("contact.recorded", "C3", channel="letter"), 2)
+    settle(world.intake())
+    assert "N90" in world.refs()
+    assert still_parked(world.log) == {p.id.encode() for p in world.store.all_parked()}
+
+
 def test_what_a_member_left_behind_is_taken_back_by_one_that_had_begun_long_before(world: World) -> None:
     # given two members; the first holds all partitions but the one where an effect comes in
     first, second = world.intake(), world.intake()
