@@ -79,10 +79,10 @@ class Broker:
         return self._opened(kind, last, options)
 
     def _opened(self, kind: Callable[..., _Client], seconds: float, options: dict[str, Any]) -> _Client:
-        made: list[KafkaNetClient] = []
+        made: list[_Connections] = []
 
         def net(**given: Any) -> KafkaNetClient:
-            made.append(KafkaNetClient(**given))
+            made.append(_Connections(**given))
             return made[-1]
 
         options = self.client() | options | {"bootstrap_timeout_ms": int(seconds * 1000)}
@@ -99,6 +99,21 @@ class Broker:
     def principal(self) -> str:
         """What to call ourselves in a message."""
         return self.username or "this principal"
+
+
+class _Connections(KafkaNetClient):  # type: ignore[misc]
+    """The library's connections, but for what it tells a producer of a broker that is away."""
+
+    def await_ready(self, node_id: int | str, timeout_ms: int = 30_000) -> bool:
+        """Whether it takes requests by now.
+
+        The library raises instead. A producer whose transaction begins just then forgets for ever what it
+        was about to ask, and waits for the answer until the records' time is over, at full speed.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except kafka_errors.KafkaConnectionError:
+            return False
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
