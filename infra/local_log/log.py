@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigurationError, FencedError
+from infra.file_lock import FileLock
 from infra.local_log.bodies import Bodies, BodyKeys
-from infra.local_log.file import FileLock, Session, open_file
+from infra.local_log.file import Session, open_file
 from infra.local_log.group import Member
 from infra.local_log.shelves import Row, Shelves
 from services.ports import Consumer, Outgoing, Producer, Randomness, Record
