@@ -17,10 +17,11 @@ from domain.errors import ConfigurationError, FencedError, HeardError, Transient
 
 _Client = TypeVar("_Client")
 
-TRIES: Final = (2.0, 2.5)
+TRIES: Final = (2.0, 1.5)
 """Seconds in which a broker has to answer at first, try by try: who is refused hears so after the first.
 
-The library itself would go on until its time is over, and who is refused is to hear so within five.
+The library itself would go on until its time is over, and who is refused is to hear so within five, of
+which more than one goes for the start of the program.
 """
 
 
@@ -72,23 +73,26 @@ class Broker:
 
     def opened(self, kind: Callable[..., _Client], **options: Any) -> _Client:
         """A new client of this kind. One that cannot be opened leaves nothing behind."""
+        told = Reasons()
         *first, last = TRIES
         for seconds in first:
             with suppress(TransientError):
-                return self._opened(kind, seconds, options)
-        return self._opened(kind, last, options)
+                return self._opened(kind, seconds, told, options)
+        return self._opened(kind, last, told, options)
 
-    def _opened(self, kind: Callable[..., _Client], seconds: float, options: dict[str, Any]) -> _Client:
+    def _opened(
+        self, kind: Callable[..., _Client], seconds: float, told: Reasons, options: dict[str, Any]
+    ) -> _Client:
         made: list[KafkaNetClient] = []
 
         def net(**given: Any) -> KafkaNetClient:
             made.append(KafkaNetClient(**given))
             return made[-1]
 
-        options = self.client() | options | {"bootstrap_timeout_ms": int(seconds * 1000)}
+        options = options | {"bootstrap_timeout_ms": int(seconds * 1000), "kafka_client": net}
         try:
-            with our_errors(self, opening=True):
-                return kind(**options, kafka_client=net)
+            with our_errors(self, told):
+                return kind(**self.client() | options)
         except BaseException:
             # The library's own thread and its sockets would go on for ever, a set of them for each attempt.
             for each in made:
@@ -128,7 +132,7 @@ def fences(error: Exception) -> bool:
     return isinstance(error, _FENCED)
 
 
-class _Reasons(logging.Handler):
+class Reasons(logging.Handler):
     """Remembers why connections failed: the library tells its log, and its caller only of a time-out."""
 
     def __init__(self) -> None:
@@ -141,12 +145,12 @@ class _Reasons(logging.Handler):
 
 
 @contextmanager
-def our_errors(broker: Broker, *, opening: bool = False) -> Iterator[None]:
+def our_errors(broker: Broker, opening: Reasons | None = None) -> Iterator[None]:
     """Make the library's exceptions ours: what may be retried, and what must not be.
 
-    `opening`: whether it is still to be proved who we are.
+    `opening`: what earlier tries were told, while it is still to be proved who we are.
     """
-    reasons = _Reasons()
+    reasons = opening or Reasons()
     logger = logging.getLogger("kafka")
     logger.addHandler(reasons)
     try:
@@ -160,7 +164,7 @@ def our_errors(broker: Broker, *, opening: bool = False) -> Iterator[None]:
             hint="give the principal the right: `heard topics rights` lists them",
         ) from error  # fmt: skip
     except kafka_errors.KafkaError as error:
-        raise _refused(broker, error, reasons.all, opening) from error
+        raise _refused(broker, error, reasons.all, opening is not None) from error
     except OSError as error:
         raise ConfigurationError(
             "a file that is to prove who we are, or who the broker is, cannot be used",
