@@ -54,7 +54,7 @@ def kafka_harness(servers: str) -> Iterator[Harness]:
         producer.flush()
         producer.abort_transaction()
         producer.close()
-        log.lasts(topic)  # which waits until the end of the transaction stands there
+        log.last_records(topic)  # which waits until the end of the transaction stands there
 
     def make_stale(group: str) -> None:
         name = f"{prefix}heard.{group}"

@@ -203,7 +203,7 @@ class Undertaking:
             until(lambda: self.moved_on(i, "intake") >= due, PATIENCE, f"{due} messages to be read")
             recorded = i.store.end()
             until(lambda: self.moved_on(i, "sequencer") >= recorded, PATIENCE, "all to be published")
-            ends = {partition: last.offset for partition, last in i.log.lasts(EVENTS.name).items()}
+            ends = {partition: last.offset for partition, last in i.log.last_records(EVENTS.name).items()}
             for who in (LIVE, GROUP):
                 until(partial(self._reached, i, who, ends), PATIENCE, f"{who} to read all")
         return time.monotonic() - begun
