@@ -22,7 +22,7 @@ from infra.installation import Installation
 from infra.logging import configure
 from infra.migrations import APP
 from infra.settings import read_settings
-from tests.support.kafka import topics_of_its_own
+from tests.contract.kafka_harness import topics_of_its_own
 from tests.support.messages import FORCE, PLACE, Message, concern, lines, message
 from tests.support.multiplied import Inbox, multiplied, publish
 from tests.support.postgres import database, in_role
