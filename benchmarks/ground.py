@@ -42,7 +42,7 @@ class Ground:
         ends = self.log.end_offsets(EVENTS.name)
         return {
             (EVENTS.name, partition): Mark(ends[partition], position_of(last))
-            for partition, last in self.log.lasts(EVENTS.name).items()
+            for partition, last in self.log.last_records(EVENTS.name).items()
         }
 
 

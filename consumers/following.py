@@ -20,7 +20,7 @@ def behind(log: Log, topics: Sequence[str], read: Callable[[str, int], int]) -> 
     return any(
         record.offset >= read(topic, partition)
         for topic in topics
-        for partition, record in log.lasts(topic).items()
+        for partition, record in log.last_records(topic).items()
     )
 
 

@@ -104,7 +104,7 @@ class Sequencer:
         return {
             (topic, partition): position_of(record)
             for topic in (EVENTS.name, SEALED.name)
-            for partition, record in self.log.lasts(topic).items()
+            for partition, record in self.log.last_records(topic).items()
         }
 
     def _deserted(self) -> bool:

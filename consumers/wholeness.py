@@ -45,7 +45,7 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
 
 def published_until(log: Log) -> int:
     """The position of the last event that was published, 0 if there is none."""
-    return max(map(position_of, log.lasts(EVENTS.name).values()), default=0)
+    return max(map(position_of, log.last_records(EVENTS.name).values()), default=0)
 
 
 def keys_fit(beginning: Iterable[Envelope], ids: Ids) -> bool:

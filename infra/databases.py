@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, NullPool, StaticPool, create_engine, event
 
 from domain.errors import ConfigurationError, TransientError
+from infra.file_lock import one_at_a_time
 
 LOCK_TIMEOUT: Final = "30s"
 """How long a statement waits for a row or a table that another transaction holds."""
@@ -28,10 +27,6 @@ it plans for a disk that turns, where a batch asks for a few thousand rows of mi
 """
 
 
-SWITCHES: Final = 500
-"""How often to ask for WAL, a hundredth of a second apart, while others ask for it as well."""
-
-
 def sqlite_file(path: Path, *, patience: float = 30.0) -> Engine:
     """The embedded default: one file, WAL; write transactions begin IMMEDIATE.
 
@@ -42,11 +37,15 @@ def sqlite_file(path: Path, *, patience: float = 30.0) -> Engine:
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool, connect_args={"timeout": patience}, hide_parameters=True,
     )  # fmt: skip
+
+    @event.listens_for(engine, "first_connect")
+    def begun(connection: Any, _: object) -> None:
+        with one_at_a_time(path):
+            connection.execute("PRAGMA journal_mode=WAL")  # which the file remembers
+
     # Rows are written in the order of their random ids: with the default cache of 2 MB and a copy
     # back at every 4 MB the same pages would be read and written again and again as the tables grow.
-    return _explicit(
-        engine, "PRAGMA journal_mode=WAL", "PRAGMA cache_size=-131072", "PRAGMA wal_autocheckpoint=16384"
-    )
+    return _explicit(engine, "PRAGMA cache_size=-131072", "PRAGMA wal_autocheckpoint=16384")
 
 
 def sqlite_memory() -> Engine:
@@ -144,25 +143,13 @@ def first_line(error: BaseException | None) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _set(connection: sqlite3.Connection, pragma: str) -> None:
-    """Set it; ask again where two switch a new file to WAL at once: there SQLite does not wait, but fails."""
-    for left in reversed(range(SWITCHES)):
-        try:
-            connection.execute(pragma)
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
-                raise
-            time.sleep(0.01)
-
-
 def _explicit(engine: Engine, *pragmas: str) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: object) -> None:
         # The driver would begin transactions at the first write only, and never IMMEDIATE.
         connection.isolation_level = None
         for pragma in pragmas:
-            _set(connection, pragma)
+            connection.execute(pragma)
 
     @event.listens_for(engine, "begin")
     def began(connection: Connection) -> None:

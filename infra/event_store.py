@@ -36,6 +36,7 @@ from domain.errors import (
 )  # fmt: skip
 from domain.event import Envelope, read
 from infra.databases import LOCK_TIMEOUT, PLANNING, address, no_right
+from infra.file_lock import one_at_a_time
 from infra.refill import SqlRefill
 from services.ports import DeadLetter, Parked, Refill, SealedValue, Stored, Unused, Waiting, Work
 
@@ -499,7 +500,7 @@ class SqliteRecorder(SQLiteApplicationRecorder):
         path.touch(mode=0o600)
         datastore = SQLiteDatastore(str(path), lock_timeout=patience, originator_id_type="text")
         super().__init__(datastore)
-        with _our_errors():
+        with one_at_a_time(path), _our_errors():
             self._create()
 
     @contextmanager

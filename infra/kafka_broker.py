@@ -17,10 +17,11 @@ from domain.errors import ConfigurationError, FencedError, HeardError, Transient
 
 _Client = TypeVar("_Client")
 
-TRIES: Final = (2.0, 2.5)
+TRIES: Final = (2.0, 1.5)
 """Seconds in which a broker has to answer at first, try by try: who is refused hears so after the first.
 
-The library itself would go on until its time is over, and who is refused is to hear so within five.
+The library itself would go on until its time is over, and who is refused is to hear so within five, of
+which more than one goes for the start of the program.
 """
 
 
@@ -72,23 +73,26 @@ class Broker:
 
     def opened(self, kind: Callable[..., _Client], **options: Any) -> _Client:
         """A new client of this kind. One that cannot be opened leaves nothing behind."""
+        told = Reasons()
         *first, last = TRIES
         for seconds in first:
             with suppress(TransientError):
-                return self._opened(kind, seconds, options)
-        return self._opened(kind, last, options)
+                return self._opened(kind, seconds, told, options)
+        return self._opened(kind, last, told, options)
 
-    def _opened(self, kind: Callable[..., _Client], seconds: float, options: dict[str, Any]) -> _Client:
+    def _opened(
+        self, kind: Callable[..., _Client], seconds: float, told: Reasons, options: dict[str, Any]
+    ) -> _Client:
         made: list[_Connections] = []
 
         def net(**given: Any) -> KafkaNetClient:
             made.append(_Connections(**given))
             return made[-1]
 
-        options = self.client() | options | {"bootstrap_timeout_ms": int(seconds * 1000)}
+        options = options | {"bootstrap_timeout_ms": int(seconds * 1000), "kafka_client": net}
         try:
-            with our_errors(self, opening=True):
-                return kind(**options, kafka_client=net)
+            with our_errors(self, told):
+                return kind(**self.client() | options)
         except BaseException:
             # The library's own thread and its sockets would go on for ever, a set of them for each attempt.
             for each in made:
@@ -138,12 +142,17 @@ _FENCED: Final = (
 )
 
 
+def said(error: Exception) -> tuple[Any, ...]:
+    """An error of the library's, and what it wraps: what went wrong before, and made this impossible."""
+    return (error, *error.args)
+
+
 def fences(error: Exception) -> bool:
     """Whether the library says so that another process has the role."""
-    return isinstance(error, _FENCED)
+    return any(isinstance(each, _FENCED) for each in said(error))
 
 
-class _Reasons(logging.Handler):
+class Reasons(logging.Handler):
     """Remembers why connections failed: the library tells its log, and its caller only of a time-out."""
 
     def __init__(self) -> None:
@@ -156,26 +165,18 @@ class _Reasons(logging.Handler):
 
 
 @contextmanager
-def our_errors(broker: Broker, *, opening: bool = False) -> Iterator[None]:
+def our_errors(broker: Broker, opening: Reasons | None = None) -> Iterator[None]:
     """Make the library's exceptions ours: what may be retried, and what must not be.
 
-    `opening`: whether it is still to be proved who we are.
+    `opening`: what earlier tries were told, while it is still to be proved who we are.
     """
-    reasons = _Reasons()
+    reasons = opening or Reasons()
     logger = logging.getLogger("kafka")
     logger.addHandler(reasons)
     try:
         yield
-    except _FENCED as error:
-        raise lost(f"was fenced: {type(error).__name__}") from error
-    except kafka_errors.AuthorizationError as error:
-        raise ConfigurationError(
-            f"the broker does not allow {broker.principal} to do this",
-            expected="rights on Heard's topics, groups and transactional ids", got=str(error),
-            hint="give the principal the right: `heard topics rights` lists them",
-        ) from error  # fmt: skip
     except kafka_errors.KafkaError as error:
-        raise _refused(broker, error, reasons.all, opening) from error
+        raise _ours(broker, error, reasons.all, opening is not None) from error
     except OSError as error:
         raise ConfigurationError(
             "a file that is to prove who we are, or who the broker is, cannot be used",
@@ -186,7 +187,16 @@ def our_errors(broker: Broker, *, opening: bool = False) -> Iterator[None]:
         logger.removeHandler(reasons)
 
 
-def _refused(broker: Broker, error: Exception, reasons: str, opening: bool) -> HeardError:
+def _ours(broker: Broker, error: Exception, reasons: str, opening: bool) -> HeardError:
+    if fences(error):
+        return lost(f"was fenced: {type(error).__name__}")
+    for each in said(error):
+        if isinstance(each, kafka_errors.AuthorizationError):
+            return ConfigurationError(
+                f"the broker does not allow {broker.principal} to do this",
+                expected="rights on Heard's topics, groups and transactional ids", got=str(each),
+                hint="give the principal the right: `heard topics rights` lists them",
+            )  # fmt: skip
     text = f"{reasons} {type(error).__name__}: {error}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return ConfigurationError(

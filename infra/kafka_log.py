@@ -50,7 +50,8 @@ class KafkaLog:
         self._counts: dict[str, int] = {}
         self._reader: KafkaConsumer | None = None
         self._uncommitted: KafkaConsumer | None = None
-        self._lasts: dict[TopicPartition, tuple[int, Record | None]] = {}
+        self._last: dict[TopicPartition, tuple[int, Record | None]] = {}
+        """Where each partition ended when it was looked at, and the last record before that."""
         self._appender: TransactionalProducer | None = None
         self._members: list[TransactionalProducer | Member] = []
 
@@ -97,20 +98,22 @@ class KafkaLog:
             found = self._plain().end_offsets(places)
         return {place.partition: offset for place, offset in found.items()}
 
-    def lasts(self, topic: str) -> dict[int, Record]:
-        """See `Log.lasts`: looks back over markers and aborted records, further each time."""
-        found = {}
-        for place, end in self._settled_ends(topic).items():
-            if self._lasts.get(place, (-1, None))[0] != end:
-                self._lasts[place] = (end, self._look_back(topic, place.partition, end))
-            if (record := self._lasts[place][1]) is not None:
-                found[place.partition] = record
-        return found
-
-    def _look_back(self, topic: str, partition: int, end: int) -> Record | None:
-        place = TopicPartition(self._name(topic), partition)
+    def last_records(self, topic: str) -> dict[int, Record]:
+        """See `Log.last_records`: looks back over markers and aborted records, further each time."""
+        ends = self._settled_ends(topic)
+        moved = [place for place, end in ends.items() if self._last.get(place, (0, None))[0] != end]
         with our_errors(self._broker):
-            first = self._plain().beginning_offsets([place])[place]
+            firsts = self._plain().beginning_offsets(moved)
+        for place, first in firsts.items():
+            end = ends[place]
+            self._last[place] = (end, self._look_back(topic, place.partition, first, end))
+        return {
+            place.partition: record
+            for place in ends
+            if (record := self._last.get(place, (0, None))[1]) is not None
+        }
+
+    def _look_back(self, topic: str, partition: int, first: int, end: int) -> Record | None:
         window, upto = 16, end
         while upto > first:
             start = max(first, upto - window)
@@ -123,7 +126,7 @@ class KafkaLog:
         return None
 
     def _settled_ends(self, topic: str) -> dict[TopicPartition, int]:
-        """Where what is committed ends, once no transaction is open that was there when it was asked.
+        """Where what is committed ends, once every transaction that was open when it was asked has ended.
 
         A commit is told to its producer before its markers stand in every partition: whoever asks
         in between would not see what was committed. Raises TransientError if one stays open.

@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from domain.errors import HeardError, IntegrityError
 from infra.kafka_assignors import Alone, Shared
-from infra.kafka_broker import Broker, lost, our_errors
+from infra.kafka_broker import Broker, lost, our_errors, said
 from infra.kafka_reading import READING, SILENCE, existing, record_of
 from services.ports import Record
 
@@ -187,5 +187,4 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _sharing_out(error: Exception) -> bool:
     """Whether the group only shares out anew: no failure, for the next commit tells the same and more."""
-    said = (error, *error.args)
-    return any(isinstance(each, kafka_errors.RebalanceInProgressError) for each in said)
+    return any(isinstance(each, kafka_errors.RebalanceInProgressError) for each in said(error))

@@ -121,7 +121,7 @@ class Log(Protocol):
         """For each partition the offset that the next record will get."""
         ...
 
-    def lasts(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str) -> dict[int, Record]:
         """The last committed record of every partition that has one, looking back over gaps."""
         ...
 

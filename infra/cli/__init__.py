@@ -2,7 +2,7 @@
 
 from consumers.resting import no_search_for_cycles
 
-with no_search_for_cycles():  # there are none: classes by the thousand, and all of them stay
+with no_search_for_cycles():  # classes by the thousand: all of them stay, and hardly any cycle comes of them
     from infra.cli.app import main
 
 __all__ = ["main"]

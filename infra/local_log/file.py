@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigurationError, HeardError, IntegrityError, TransientError
+from infra.file_lock import one_at_a_time, usable
 
 _FORMAT: Final = 1
 _BUSY_SECONDS: Final = 30.0
@@ -98,50 +98,12 @@ class Session:
             self._db.close()
 
 
-class FileLock:
-    """Held by one process at a time, and let go by the kernel when that process dies.
-
-    The holder must not fork without exec: the child would hold the lock with it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd: int | None = None
-
-    def acquire(self, *, wait: bool = False) -> bool:
-        """Whether the lock is ours now; with `wait`, only returns once it is."""
-        if self._fd is not None:
-            return True
-        with _readable(self._path):
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                os.close(fd)
-                return False
-            except BaseException:
-                os.close(fd)
-                raise
-        self._fd = fd
-        return True
-
-    def release(self) -> None:
-        """Let go; safe to repeat."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    __del__ = release  # a member that was dropped without a word stands in nobody's way
-
-
 def open_file(path: Path, topics: Sequence[str], partitions: int) -> Session:
     """A session on the file at `path`, made (mode 0600) where there was none, with all its places.
 
     Raises ConfigurationError when the file has another number of partitions or a newer format.
     """
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    lock.acquire(wait=True)  # two processes that make the same file would meet half of it
-    try:
+    with one_at_a_time(path):
         _make_private(path)
         session = Session(path)
         try:
@@ -151,8 +113,6 @@ def open_file(path: Path, topics: Sequence[str], partitions: int) -> Session:
             session.close()
             raise
         return session
-    finally:
-        lock.release()
 
 
 def _furnish(session: Session, topics: Sequence[str], partitions: int) -> None:
@@ -186,7 +146,7 @@ def _furnish(session: Session, topics: Sequence[str], partitions: int) -> None:
 
 def _make_private(path: Path) -> None:
     # An open file is never opened and closed again here: that would drop SQLite's own locks on it.
-    with _readable(path):
+    with usable(path):
         if path.exists():
             if path.stat().st_mode & 0o077:
                 path.chmod(0o600)
@@ -197,21 +157,6 @@ def _make_private(path: Path) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ConfigurationError(
-            f"The local log cannot use {path}: {error.strerror}.",
-            hint="make the data directory, and let Heard's user write in it",
-        ) from error
-    except OSError as error:
-        raise TransientError(
-            f"The local log could not use {path}: {error.strerror}.", hint="look at the disk, then retry"
-        ) from error
 
 
 @contextmanager

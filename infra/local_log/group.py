@@ -8,7 +8,8 @@ from math import ceil
 from typing import Final
 
 from domain.errors import FencedError, IntegrityError
-from infra.local_log.file import FileLock, Session
+from infra.file_lock import FileLock
+from infra.local_log.file import Session
 from infra.local_log.shelves import Row, Shelves
 from services.ports import Record
 

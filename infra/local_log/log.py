@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigurationError, FencedError
+from infra.file_lock import FileLock
 from infra.local_log.bodies import Bodies, BodyKeys
-from infra.local_log.file import FileLock, Session, open_file
+from infra.local_log.file import Session, open_file
 from infra.local_log.group import Member
 from infra.local_log.shelves import Row, Shelves
 from services.ports import Consumer, Outgoing, Producer, Randomness, Record
@@ -96,12 +97,11 @@ class LocalLog:
             rows = db.execute("SELECT id, partition, next FROM place ORDER BY partition").fetchall()
         return {partition: following for place, partition, following in rows if place in mine}
 
-    def lasts(self, topic: str) -> dict[int, Record]:
-        """See `Log.lasts`."""
-        places = [(self._shelves.place(topic, partition),) for partition in range(self.partitions(topic))]
-        text = "SELECT * FROM record WHERE place = ? ORDER BY offset DESC LIMIT 1"
+    def last_records(self, topic: str) -> dict[int, Record]:
+        """See `Log.last_records`."""
+        last = "SELECT * FROM record WHERE place = ? ORDER BY offset DESC LIMIT 1"
         with self._session.reading() as db:
-            rows = [Row(*row) for place in places for row in db.execute(text, place)]
+            rows = [Row(*row) for place in self._shelves.of(topic) for row in db.execute(last, (place,))]
         return {record.partition: record for record in self._shelves.records(self._session, rows)}
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:

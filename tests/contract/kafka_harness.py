@@ -1,4 +1,4 @@
-"""How is Apache Kafka held to the contract of the `Log` port?"""
+"""How is Apache Kafka held to the contract of the `Log` port, on topics that nobody else has?"""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ SESSION_MS = 2_000
 def connect(broker: Broker) -> KafkaLog:
     """The log of a broker."""
     return KafkaLog(broker)
+
+
+@contextmanager
+def topics_of_its_own(servers: str) -> Iterator[dict[str, str]]:
+    """The settings of an installation whose topics nobody else on the broker has; gone at the end."""
+    prefix = f"t{secrets.token_hex(4)}."
+    try:
+        yield {
+            "HEARD_KAFKA_SERVERS": servers,
+            "HEARD_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+            "HEARD_KAFKA_PREFIX": prefix,
+            "HEARD_KAFKA_REPLICATION": "1",
+        }
+    finally:
+        with closing(KafkaAdminClient(**Broker(servers, "PLAINTEXT").client())) as admin:
+            admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
 
 
 @contextmanager
@@ -54,7 +70,7 @@ def kafka_harness(servers: str) -> Iterator[Harness]:
         producer.flush()
         producer.abort_transaction()
         producer.close()
-        log.lasts(topic)  # which waits until the end of the transaction stands there
+        log.last_records(topic)  # which waits until the end of the transaction stands there
 
     def make_stale(group: str) -> None:
         name = f"{prefix}heard.{group}"

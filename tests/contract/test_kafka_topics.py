@@ -13,7 +13,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from infra import scenario
 from infra.kafka_broker import Broker
 from services.topics import EVENTS, INBOX, PARKED, SEALED, TOPICS
-from tests.support.kafka import topics_of_its_own
+from tests.contract.kafka_harness import topics_of_its_own
 from tests.support.program import heard
 
 

@@ -399,7 +399,7 @@ def test_what_is_sent_is_there_for_others_when_send_returns(
     harness: Harness, connect: Callable[[], Log]
 ) -> None:
     harness.log.append(in_partition(2, [b"a"]))
-    assert connect().lasts(TOPIC)[2].value == b"a"
+    assert connect().last_records(TOPIC)[2].value == b"a"
 
 
 def test_a_tombstone_is_a_record_and_not_an_empty_value(harness: Harness) -> None:
@@ -468,14 +468,14 @@ def test_a_gap_at_the_end_of_a_partition_does_not_hold_up_the_others(harness: Ha
 
 
 def test_the_last_records_are_found_over_gaps_and_of_every_partition_that_has_one(harness: Harness) -> None:
-    assert harness.log.lasts(TOPIC) == {}
+    assert harness.log.last_records(TOPIC) == {}
     harness.make_gap(TOPIC, 3)
-    assert harness.log.lasts(TOPIC) == {}
+    assert harness.log.last_records(TOPIC) == {}
     harness.log.append([Outgoing(TOPIC, b"k", b"v", (("h", b"1"),), 3)])
     harness.make_gap(TOPIC, 3)
-    assert harness.log.lasts(TOPIC) == {3: read(harness.log, TOPIC, 1)[0]}
+    assert harness.log.last_records(TOPIC) == {3: read(harness.log, TOPIC, 1)[0]}
     harness.log.append(in_partition(1, [b"a", b"b"]))
-    assert {p: last.value for p, last in harness.log.lasts(TOPIC).items()} == {1: b"b", 3: b"v"}
+    assert {p: last.value for p, last in harness.log.last_records(TOPIC).items()} == {1: b"b", 3: b"v"}
 
 
 def test_end_offsets_say_which_offset_comes_next(harness: Harness) -> None:
@@ -484,7 +484,7 @@ def test_end_offsets_say_which_offset_comes_next(harness: Harness) -> None:
     harness.make_gap(TOPIC, 0)
     end = harness.log.end_offsets(TOPIC)[0]
     harness.log.append(in_partition(0, [b"c"]))
-    assert harness.log.lasts(TOPIC)[0].offset == end
+    assert harness.log.last_records(TOPIC)[0].offset == end
     assert harness.log.end_offsets(TOPIC)[0] > end
 
 
@@ -518,7 +518,7 @@ def test_a_topic_that_nobody_knows_is_refused(harness: Harness) -> None:
         lambda: harness.log.consumer("group", ["heard.unknown.v1"], from_the_first),
         lambda: harness.log.partitions("heard.unknown.v1"),
         lambda: harness.log.end_offsets("heard.unknown.v1"),
-        lambda: harness.log.lasts("heard.unknown.v1"),
+        lambda: harness.log.last_records("heard.unknown.v1"),
     ):
         with pytest.raises(ConfigurationError):
             ask()

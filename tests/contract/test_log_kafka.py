@@ -38,7 +38,7 @@ def sent(log: KafkaLog, *values: bytes) -> list[int]:
     ends = []
     for value in values:
         log.append(in_partition(0, [value], TOPIC))
-        log.lasts(TOPIC)
+        log.last_records(TOPIC)
         ends.append(log.end_offsets(TOPIC)[0])
     return ends
 
@@ -80,7 +80,7 @@ def test_with_leave_it_goes_on_behind_what_was_deleted(log: KafkaLog) -> None:
 
 def test_what_was_read_may_be_deleted_and_its_batch_s_marker_with_it(log: KafkaLog) -> None:
     sent(log, b"a")
-    first = log.lasts(TOPIC)[0]
+    first = log.last_records(TOPIC)[0]
     retained(log, log.end_offsets(TOPIC)[0])
     consumer = log.consumer("group", [TOPIC], lambda _, partition: 0 if partition else first.offset + 1)
     look_in([consumer], lambda: bool(consumer.assigned()))
@@ -110,9 +110,9 @@ def test_what_came_of_others_when_partitions_were_assigned_and_the_database_was_
 
 def test_of_each_partition_the_end_is_read_without_waiting_for_more(log: KafkaLog) -> None:
     log.append([out for p in range(PARTITIONS) for out in in_partition(p, [b"a"], TOPIC)])
-    lasts = log.lasts(TOPIC)
-    assert set(lasts) == set(range(PARTITIONS))
-    for last in lasts.values():
+    found = log.last_records(TOPIC)
+    assert set(found) == set(range(PARTITIONS))
+    for last in found.values():
         at = last.offset + 1  # where the marker of the batch stands
         assert log.read(TOPIC, last.partition, at, at + 1, 9) == []
     # How long the broker waits for more, and the next partition behind it: members have it wait 100 ms.
@@ -121,7 +121,7 @@ def test_of_each_partition_the_end_is_read_without_waiting_for_more(log: KafkaLo
 
 def test_whoever_asks_for_one_record_takes_one_of_those_that_were_fetched(log: KafkaLog) -> None:
     log.append(in_partition(0, [b"a", b"b", b"c"], TOPIC))
-    log.lasts(TOPIC)
+    log.last_records(TOPIC)
     end = log.end_offsets(TOPIC)[0]
     assert [values(log.read(TOPIC, 0, at, end, 1)) for at in range(3)] == [[b"a"], [b"b"], [b"c"]]
     assert log._plain().position(TopicPartition(log._broker.prefix + TOPIC, 0)) == 3

@@ -174,7 +174,7 @@ def test_a_body_that_does_not_fit_its_key_is_told(forgetful: LocalLog, keys: Key
     forgetful.append([BODY])
     keys.kept = {key_id: bytes(32) for key_id in keys.kept}
     with pytest.raises(IntegrityError, match="does not fit"):
-        forgetful.lasts(INBOX.name)
+        forgetful.last_records(INBOX.name)
 
 
 def test_only_redactable_topics_are_redacted_and_a_gap_is_passed_over(log: LocalLog) -> None:

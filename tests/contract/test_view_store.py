@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -615,6 +616,19 @@ def test_a_locked_file_is_transient(tmp_path: Path) -> None:
     finally:
         engine.dispose()
         impatient.dispose()
+
+
+def test_a_new_file_that_somebody_holds_is_waited_for_once(tmp_path: Path) -> None:
+    path, patience = tmp_path / "views.db", 0.3
+    engine = databases.sqlite_file(path, patience=patience)
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        begun = time.monotonic()
+        with pytest.raises(TransientError):
+            ViewStore(engine, VIEWS)
+        assert time.monotonic() - begun < 3 * patience
+    ViewStore(engine, VIEWS)
+    engine.dispose()
 
 
 def test_who_gets_no_connection_of_a_pool_in_time_is_to_try_again(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from kafka import KafkaProducer
 from infra.installation import LOOPS
 from infra.kafka_topics import PARTITIONS
 from services.topics import TOPICS
-from tests.support.loaded import TIMES, Held, Load, Undertaking, loaded, undisturbed
+from tests.support.loaded import TIMES, Held, Load, Undertaking, loaded, messages, undisturbed
 from tests.support.requires import ROOT
 from tests.support.site import Site, until
 from tests.support.told import TOLD, Tell
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture(scope="module")
 def measure(place: Site, tmp_path_factory: pytest.TempPathFactory) -> Held:
     """What nobody disturbed."""
-    return undisturbed(place, tmp_path_factory.mktemp("undisturbed"), TIMES)
+    return undisturbed(place, tmp_path_factory.mktemp("undisturbed"), list(messages(TIMES)))
 
 
 def test_the_broker_is_killed(place: Site, measure: Held, tmp_path: Path, record_property: Tell) -> None:
@@ -49,7 +49,7 @@ def test_the_broker_is_killed(place: Site, measure: Held, tmp_path: Path, record
 
 
 def test_the_broker_is_stopped_for_30_seconds(place: Site, tmp_path: Path, record_property: Tell) -> None:
-    with loaded(place, tmp_path, times=60) as (run, load):
+    with loaded(place, tmp_path) as (run, load):
         place.broker.hold()
         time.sleep(30)
         place.broker.release()
@@ -145,7 +145,7 @@ def test_the_groups_are_rebalanced_ten_times(place: Site, tmp_path: Path, record
     # given as many members again, which the groups have to share their partitions with
     seconds = []
     second = ("intake.2", "projector.2")
-    with loaded(place, tmp_path, times=40) as (run, load):
+    with loaded(place, tmp_path) as (run, load):
         # when they join, and leave again: by turns in good order and killed
         for turn in range(5):
             if turn == 0:
@@ -162,24 +162,24 @@ def test_the_groups_are_rebalanced_ten_times(place: Site, tmp_path: Path, record
 
 
 def test_the_processes_are_killed_100_times(place: Site, tmp_path: Path, record_property: Tell) -> None:
-    record_property(TOLD, told_of(killed(place, tmp_path, each=25, times=120)))
+    record_property(TOLD, told_of(killed(place, tmp_path, each=25)))
 
 
 @pytest.mark.slow
 def test_each_process_is_killed_100_times(place: Site, tmp_path: Path, record_property: Tell) -> None:
-    result = killed(place, tmp_path, each=100, times=300)
+    result = killed(place, tmp_path, each=100)
     record_property(TOLD, told_of(result))
     file = ROOT / "benchmarks" / "results" / "faults.json"
     file.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def killed(place: Site, directory: Path, *, each: int, times: int) -> dict[str, Any]:
+def killed(place: Site, directory: Path, *, each: int) -> dict[str, Any]:
     """Kill every process so often, all four beside each other, under a load that lasts as long; compare.
 
     A process is killed again once it has done something since it was killed last.
     """
     seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
-    with loaded(place, directory, times=times) as (run, load):
+    with loaded(place, directory) as (run, load):
         begun, before = time.monotonic(), load.sent
         killers = [
             threading.Thread(target=kill_often, args=(run, name, each, seconds[name]), daemon=True)

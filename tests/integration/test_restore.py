@@ -24,7 +24,7 @@ from infra.migrations import APP
 from infra.settings import read_settings
 from services.ports import Outgoing, Record
 from services.topics import PARKED
-from tests.support.kafka import topics_of_its_own
+from tests.contract.kafka_harness import topics_of_its_own
 from tests.support.messages import FORCE, PLACE, Message, concern, lines, message
 from tests.support.multiplied import Inbox, multiplied, publish
 from tests.support.postgres import database, in_role

@@ -18,7 +18,7 @@ from kafka import KafkaAdminClient
 from infra.installation import LOOPS
 from infra.kafka_topics import PARTITIONS
 from services.topics import EVENTS, INBOX
-from tests.support.loaded import Undertaking, same, undertaking, undisturbed
+from tests.support.loaded import Undertaking, messages, same, undertaking, undisturbed
 from tests.support.site import Site, until
 
 TIMES: Final = 3
@@ -34,27 +34,27 @@ def test_two_of_each_loop_share_the_work_and_one_of_the_processes_stands_by(
 ) -> None:
     # given two of each, which share as they should
     with undertaking(place, tmp_path / "shared") as run:
-        run.prepare(TIMES)
+        run.prepare()
         run.begin(*LOOPS, *SECOND)
         until(lambda: shared(held(run, "intake", INBOX.name)), 60, "two to share the inbox")
         until(lambda: shared(held(run, "projector", EVENTS.name)), 60, "two to share the events")
         until(lambda: held(run, "processes", EVENTS.name) == [0, PARTITIONS], 60, "one to hold everything")
 
         # when messages come, and of the processes now one is away and now the other
-        load = run.load()
+        load = run.load(messages(TIMES))
         for name in ("processes", "processes.2"):
             run.processes[name].hold(signal.SIGKILL)
             run.caught_up(load)
             run.processes[name].release()
             until(lambda: held(run, "processes", EVENTS.name) == [0, PARTITIONS], 60, "one to stand by")
-        run.finish(load)
+        sent = run.finish(load)
 
         # then everything is there, once
         assert {name: run.processes[name].starts for name in (*LOOPS, *SECOND)} == {
             name: 2 if name.startswith("processes") else 1 for name in (*LOOPS, *SECOND)
         }
-        together = run.held()
-    same(undisturbed(place, tmp_path / "alone", TIMES), together)
+        together = run.held(sent)
+    same(undisturbed(place, tmp_path / "alone", sent), together)
 
 
 def shared(counts: list[int]) -> bool:

@@ -40,7 +40,7 @@ class Place:
     def published(self) -> Counter[int]:
         """How often each position was published; each follows the one before it in its partition."""
         found: Counter[int] = Counter()
-        self.log.lasts(EVENTS.name)  # a commit is told before its markers stand there
+        self.log.last_records(EVENTS.name)  # a commit is told before its markers stand there
         for partition in range(self.log.partitions(EVENTS.name)):
             before = 0
             end = self.log.end_offsets(EVENTS.name)[partition]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import containers
+from tests.support import containers, kafka
 from tests.support.requires import ROOT
 
 NOWHERE = "unix:///nowhere/docker.sock"
@@ -107,3 +107,18 @@ def test_in_ci_it_fails_without_any(bare: dict[str, str], tmp_path: Path) -> Non
     assert "1 passed, 2 errors" in out
     for name in ("Apache Kafka", "PostgreSQL"):
         assert re.search(rf"no {name}.*; in CI nothing may skip", out)
+
+
+def test_jars_that_are_there_are_used_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "JARS", tmp_path / "jars")
+    (tmp_path / "jars").mkdir()
+    (tmp_path / "lock").mkdir()  # which nobody opens for writing
+    assert kafka.jars() == tmp_path / "jars"
+
+
+def test_who_asks_for_no_broker_does_not_load_the_library_for_one() -> None:
+    look = "import sys, tests.conftest; print('kafka' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -68,7 +68,7 @@ def shown(i: Installation, people: Collection[str], most: int) -> Counter[str]:
     names = _names(i, people, i.store.after(0, _ALL))
     ask = Questions(i.views, i.store, i.keys, i.ids, i.clock, databases.sqlite_memory)
     streams = sorted({s.envelope.stream for s in i.store.after(0, _ALL)}, key=lambda id_: names.get(id_, id_))
-    return _counted((ask.show(stream, Moment()) for stream in streams[:: -(-len(streams) // most)]), names)
+    return _counted((ask.show(stream, Moment()) for stream in streams[:: len(streams) // most + 1]), names)
 
 
 def loose_ends(i: Installation) -> list[str]:

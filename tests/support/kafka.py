@@ -6,7 +6,6 @@ From the address in HEARD_TEST_KAFKA_SERVERS, else from a Docker engine, else fr
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -19,7 +18,6 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
 
 from tests.support import containers
 from tests.support.containers import free_ports
@@ -78,6 +76,8 @@ def available() -> bool:
 
 def jars() -> Path:
     """The folder of the broker's jars, fetched by their coordinates the first time."""
+    if JARS.exists():
+        return JARS
     JARS.parent.mkdir(parents=True, exist_ok=True)
     with (JARS.parent / "lock").open("w") as lock:
         flock(lock, LOCK_EX)  # until it is closed: Maven's own store does not bear two at once
@@ -203,21 +203,6 @@ def cluster() -> Iterator[str]:
             yield running.servers
     else:
         absent("no Apache Kafka: start Docker, install Java 17 and Maven, or set HEARD_TEST_KAFKA_SERVERS")
-
-
-@contextmanager
-def topics_of_its_own(servers: str) -> Iterator[dict[str, str]]:
-    """The settings of an installation whose topics nobody else on the broker has; gone at the end."""
-    prefix = f"t{secrets.token_hex(4)}."
-    yield {
-        "HEARD_KAFKA_SERVERS": servers,
-        "HEARD_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
-        "HEARD_KAFKA_PREFIX": prefix,
-        "HEARD_KAFKA_REPLICATION": "1",
-    }
-    admin = KafkaAdminClient(bootstrap_servers=servers)
-    admin.delete_topics([name for name in admin.list_topics() if name.startswith(prefix)])
-    admin.close()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What becomes of a steady load on a real broker and database, and how far has each loop come with it?
 
 An `Undertaking` is one installation at a site: its own topics and database, a process for each loop,
-and an upstream system that publishes a fixed set of messages at a fixed rate.
+and an upstream system that publishes messages at a fixed rate.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +26,7 @@ from consumers.processes import GROUP
 from consumers.upstream import STRUCTURED
 from consumers.wholeness import published_until
 from domain.errors import TransientError
+from domain.ids import Ids
 from infra.cli import health
 from infra.cli.session import Session
 from infra.installation import LOOPS, Installation
@@ -37,7 +38,7 @@ from services.topics import EVENTS, INBOX, TOPICS
 from tests.support import postgres
 from tests.support.compared import contents, differences, loose_ends, shown
 from tests.support.kept import Kept
-from tests.support.multiplied import NOW, Inbox, multiplied, publish
+from tests.support.multiplied import NOW, Line, copies, of_the_force, people, publish
 from tests.support.program import heard, started
 from tests.support.site import Site, until
 
@@ -45,7 +46,7 @@ ID_KEY: Final = "5e" * 32
 RATE: Final = 200
 """Messages a second."""
 TIMES: Final = 8
-"""The messages of a fault: so many times the scenario and the imports, 6,192, in 31 s."""
+"""The messages of a short fault: so many times the scenario and the imports, 6,192, in 31 s."""
 WARM: Final = 5.0
 """Seconds of load before the fault."""
 SESSION_MS: Final = 2_000
@@ -54,13 +55,18 @@ PATIENCE: Final = 180
 """Seconds until something that should have come by then is a failure."""
 
 
+def messages(times: int | None = None) -> Iterator[Line]:
+    """What upstream has to say: so many times the scenario and the imports, else without an end."""
+    return copies(Ids(bytes.fromhex(ID_KEY)), datetime.fromisoformat(NOW), times)
+
+
 class Load(threading.Thread):
     """An upstream system: it publishes the lines in order, so many a second, each once.
 
     Its producer is idempotent and waits two minutes for a broker that is away, as upstream's has to.
     """
 
-    def __init__(self, servers: str, topic: str, lines: Sequence[tuple[bytes, bytes]], count: int) -> None:
+    def __init__(self, servers: str, topic: str, lines: Iterable[Line], count: int) -> None:
         super().__init__(name="load", daemon=True)
         self._lines, self._topic, self._count = lines, topic, count
         self._producer = KafkaProducer(
@@ -68,38 +74,38 @@ class Load(threading.Thread):
             delivery_timeout_ms=120_000, request_timeout_ms=5_000, max_block_ms=120_000,
             reconnect_backoff_max_ms=500,
         )  # fmt: skip
-        self._waiting: list[Any] = []
+        self._sent: list[tuple[Line, Any]] = []
         self._enough = threading.Event()
 
     @property
     def sent(self) -> int:
         """How many messages it has published so far, those included that the broker has still to take."""
-        return len(self._waiting)
+        return len(self._sent)
 
     def run(self) -> None:
         """Publish all, or until it is `enough`."""
         begun = time.monotonic()
-        for number, (key, body) in enumerate(self._lines):
+        for number, line in enumerate(self._lines):
             time.sleep(max(0.0, begun + number / RATE - time.monotonic()))
             if self._enough.is_set():
                 return
+            key, body = line
             place = partition_of(key, self._count)
-            self._waiting.append(
-                self._producer.send(self._topic, body, key=key, headers=list(STRUCTURED), partition=place)
-            )
+            taken = self._producer.send(self._topic, body, key=key, headers=list(STRUCTURED), partition=place)
+            self._sent.append((line, taken))
 
     def enough(self) -> None:
         """Let it end early."""
         self._enough.set()
 
-    def finish(self) -> int:
-        """Wait until the broker has taken everything; how many messages that were."""
+    def finish(self) -> list[Line]:
+        """Wait until the broker has taken everything that was to be sent; what that was."""
         self.join(PATIENCE)
         self._producer.flush(timeout=PATIENCE)
-        for sent in self._waiting:
-            sent.get(timeout=0)
+        for _, taken in self._sent:
+            taken.get(timeout=0)
         self._producer.close()
-        return self.sent
+        return [line for line, _ in self._sent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,8 @@ class Undertaking:
     prefix: str
     database_url: str
     processes: dict[str, Kept] = field(default_factory=dict)
-    inbox: Inbox = field(init=False)
+    first: list[Line] = field(init=False)
+    """What the force says of itself."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -148,13 +155,13 @@ class Undertaking:
         finally:
             i.close()
 
-    def prepare(self, times: int, most: int | None = None) -> None:
-        """Make topics, tables and keys, and the messages; what the force says of itself is recorded."""
+    def prepare(self) -> None:
+        """Make topics, tables and keys; what the force says of itself is recorded."""
         answer = heard("topics", "create", dir=self.dir, now=NOW, env=self.env)
         assert answer.code == 0, answer.err
         with self.opened() as i:
-            self.inbox = multiplied(times, i.ids, i.clock.now(), most)
-            publish(i.log, self.inbox.first)
+            self.first = of_the_force(i.ids, i.clock.now())
+            publish(i.log, self.first)
         self.to_its_end()
 
     def to_its_end(self) -> None:
@@ -174,9 +181,9 @@ class Undertaking:
     def _started(self, name: str) -> bool:
         return self.processes[name].starts > 0
 
-    def load(self) -> Load:
+    def load(self, lines: Iterable[Line]) -> Load:
         """Begin to publish."""
-        load = Load(self.site.servers, self.prefix + INBOX.name, self.inbox.then, PARTITIONS)
+        load = Load(self.site.servers, self.prefix + INBOX.name, lines, PARTITIONS)
         load.start()
         return load
 
@@ -197,13 +204,13 @@ class Undertaking:
 
     def caught_up(self, load: Load) -> float:
         """Wait for everything that upstream has sent by now to have come to its end; the seconds it took."""
-        due = load.sent + len(self.inbox.first)
+        due = load.sent + len(self.first)
         begun = time.monotonic()
         with self.opened() as i:
             until(lambda: self.moved_on(i, "intake") >= due, PATIENCE, f"{due} messages to be read")
             recorded = i.store.end()
             until(lambda: self.moved_on(i, "sequencer") >= recorded, PATIENCE, "all to be published")
-            ends = {partition: last.offset for partition, last in i.log.lasts(EVENTS.name).items()}
+            ends = {partition: last.offset for partition, last in i.log.last_records(EVENTS.name).items()}
             for who in (LIVE, GROUP):
                 until(partial(self._reached, i, who, ends), PATIENCE, f"{who} to read all")
         return time.monotonic() - begun
@@ -237,16 +244,16 @@ class Undertaking:
 
     # -- what is there in the end? ---------------------------------------------------------------
 
-    def finish(self, load: Load) -> int:
-        """Let the load end, and everything that it brought; how many messages that were."""
+    def finish(self, load: Load) -> list[Line]:
+        """Let the load end, and everything that it brought; what that was."""
         sent = load.finish()
         self.caught_up(load)
         self.stop()
         self.to_its_end()  # what the rules wrote last goes round once more
         return sent
 
-    def held(self) -> Held:
-        """What it holds: every table, and what `show` answers for some hundreds of things.
+    def held(self, lines: Iterable[Line]) -> Held:
+        """What it holds after these: every table, and what `show` answers for some hundreds of things.
 
         And nothing is missing, there twice or left behind.
         """
@@ -257,7 +264,8 @@ class Undertaking:
             assert answer["ok"], orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
             assert answer["messages"]["balanced"]
             assert answer["messages"]["waiting"] == 0
-            return Held(contents(i, self.inbox.people), shown(i, self.inbox.people, 500))
+            who = people(lines)
+            return Held(contents(i, who), shown(i, who, 500))
 
     def stop(self) -> None:
         """End its processes."""
@@ -297,14 +305,14 @@ def undertaking(site: Site, directory: Path) -> Iterator[Undertaking]:
                 admin.close()
 
 
-def undisturbed(site: Site, directory: Path, times: int, most: int | None = None) -> Held:
+def undisturbed(site: Site, directory: Path, lines: list[Line]) -> Held:
     """What an installation holds that nobody disturbed, over the same messages."""
     with undertaking(site, directory) as run:
-        run.prepare(times, most)
+        run.prepare()
         with run.opened() as i:
-            publish(i.log, run.inbox.then)
+            publish(i.log, lines)
         run.to_its_end()
-        return run.held()
+        return run.held(lines)
 
 
 def same(one: Held, other: Held) -> None:
@@ -315,24 +323,24 @@ def same(one: Held, other: Held) -> None:
 
 
 @contextmanager
-def loaded(
-    place: Site, directory: Path, measure: Held | None = None, times: int = TIMES
-) -> Iterator[tuple[Undertaking, Load]]:
+def loaded(place: Site, directory: Path, measure: Held | None = None) -> Iterator[tuple[Undertaking, Load]]:
     """Every loop under a load that has gone on for a while; afterwards all is as if nothing had been.
 
-    Without a `measure` the load ends with the fault, and the messages until then are run undisturbed.
+    Without a `measure` the load goes on for as long as the fault, and what was sent is run undisturbed.
     """
     with undertaking(place, directory / "disturbed") as run:
-        run.prepare(times)
+        run.prepare()
         run.begin()
-        load = run.load()
-        time.sleep(WARM)
-        run.caught_up(load)
-        assert load.is_alive(), "the load ended before the fault began"
-        yield run, load
-        if measure is None:
-            assert load.is_alive(), "the load ended before the fault did"
-            load.enough()
+        load = run.load(messages(TIMES if measure else None))
+        try:
+            time.sleep(WARM)
+            run.caught_up(load)
+            assert load.is_alive(), "the load ended before the fault began"
+            yield run, load
+            assert measure or load.is_alive(), "the load ended before the fault did"
+        finally:
+            if measure is None:
+                load.enough()
         sent = run.finish(load)
-        disturbed = run.held()
-    same(measure or undisturbed(place, directory / "undisturbed", times, sent), disturbed)
+        disturbed = run.held(sent)
+    same(measure or undisturbed(place, directory / "undisturbed", sent), disturbed)

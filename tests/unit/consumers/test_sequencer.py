@@ -57,10 +57,10 @@ class Failing(MemoryLog):
     def __post_init__(self) -> None:
         super().__init__(4)
 
-    def lasts(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str) -> dict[int, Record]:
         """See the port."""
         self.fail("look")
-        return super().lasts(topic)
+        return super().last_records(topic)
 
     def producer(self, name: str) -> Producer:  # type: ignore[override]
         """See the port."""
