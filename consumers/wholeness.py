@@ -44,8 +44,13 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
 
 
 def published_until(log: Log) -> int:
-    """The position of the last event that was published, 0 if there is none."""
-    return max(map(position_of, log.last_records(EVENTS.name).values()), default=0)
+    """The position of the last event that was published, 0 if there is none.
+
+    Who asks does not wait for what a sequencer that was killed left open: the next one ends that, and
+    asks here before it begins.
+    """
+    last = log.last_records(EVENTS.name, settled=False)
+    return max(map(position_of, last.values()), default=0)
 
 
 def keys_fit(beginning: Iterable[Envelope], ids: Ids) -> bool:

@@ -93,14 +93,11 @@ class KafkaLog:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """See `Log.end_offsets`: of what is committed."""
-        places = self._places(topic)
-        with our_errors(self._broker):
-            found = self._plain().end_offsets(places)
-        return {place.partition: offset for place, offset in found.items()}
+        return {place.partition: end for place, end in self._ends(self._places(topic)).items()}
 
-    def last_records(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
         """See `Log.last_records`: looks back over markers and aborted records, further each time."""
-        ends = self._settled_ends(topic)
+        ends = self._settled_ends(topic) if settled else self._ends(self._places(topic))
         moved = [place for place, end in ends.items() if self._last.get(place, (0, None))[0] != end]
         with our_errors(self._broker):
             firsts = self._plain().beginning_offsets(moved)
@@ -125,6 +122,10 @@ class KafkaLog:
             upto, window = start, window * 4
         return None
 
+    def _ends(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        with our_errors(self._broker):
+            return {place: int(end) for place, end in self._plain().end_offsets(places).items()}
+
     def _settled_ends(self, topic: str) -> dict[TopicPartition, int]:
         """Where what is committed ends, once every transaction that was open when it was asked has ended.
 
@@ -141,15 +142,15 @@ class KafkaLog:
                     group_id=None,
                 )
             written = self._uncommitted.end_offsets(places)
-            committed = self._plain().end_offsets(places)
+            committed = self._ends(places)
             while unsettled := [place for place in places if committed[place] < written[place]]:
                 if time.monotonic() > deadline:
                     raise kafka_errors.KafkaTimeoutError(
                         f"a transaction on {unsettled[0]} is open for {SETTLED} s"
                     )
                 time.sleep(0.01)
-                committed |= self._plain().end_offsets(unsettled)
-        return {place: int(committed[place]) for place in places}
+                committed |= self._ends(unsettled)
+        return committed
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
         """See `Log.read`."""

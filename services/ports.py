@@ -121,8 +121,12 @@ class Log(Protocol):
         """For each partition the offset that the next record will get."""
         ...
 
-    def last_records(self, topic: str) -> dict[int, Record]:
-        """The last committed record of every partition that has one, looking back over gaps."""
+    def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
+        """The last committed record of every partition that has one, looking back over gaps.
+
+        `settled`: what others are about to commit, or have just committed, is waited for. Raises
+        TransientError when one of them comes to no end.
+        """
         ...
 
     def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:

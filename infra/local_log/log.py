@@ -97,7 +97,7 @@ class LocalLog:
             rows = db.execute("SELECT id, partition, next FROM place ORDER BY partition").fetchall()
         return {partition: following for place, partition, following in rows if place in mine}
 
-    def last_records(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
         """See `Log.last_records`."""
         last = "SELECT * FROM record WHERE place = ? ORDER BY offset DESC LIMIT 1"
         with self._session.reading() as db:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+from consumers.wholeness import published_until
 from domain.errors import IntegrityError, TransientError
 from infra.kafka_log import GLANCE, KafkaLog
-from services.ports import Record
-from services.topics import INBOX
+from services.ports import Outgoing, Record
+from services.topics import EVENTS, INBOX
 from tests.contract.kafka_harness import PARTITIONS, kafka_harness
 from tests.contract.log_contract import Harness, drain, from_the_first, in_partition, look_in
 
@@ -125,3 +126,19 @@ def test_whoever_asks_for_one_record_takes_one_of_those_that_were_fetched(log: K
     end = log.end_offsets(TOPIC)[0]
     assert [values(log.read(TOPIC, 0, at, end, 1)) for at in range(3)] == [[b"a"], [b"b"], [b"c"]]
     assert log._plain().position(TopicPartition(log._broker.prefix + TOPIC, 0)) == 3
+
+
+def test_how_far_everything_is_published_is_told_while_somebody_has_a_transaction_open(log: KafkaLog) -> None:
+    # given an event that is published, and one that a sequencer has sent and not yet committed
+    first, second = (Outgoing(EVENTS.name, b"k", b"{}", (("position", at),), 0) for at in (b"1", b"2"))
+    log.append([first])
+    assert log.last_records(EVENTS.name)[0].header("position") == b"1"
+    producer = log.producer("sequencer")._producer
+    producer.begin_transaction()
+    producer.send(log._broker.prefix + EVENTS.name, second.value, partition=0, headers=list(second.headers))
+    producer.flush()
+
+    # then whoever starts is told so at once: the broker has not yet ended what is open
+    assert published_until(log) == 1
+    producer.commit_transaction()
+    assert log.last_records(EVENTS.name)[0].header("position") == b"2"

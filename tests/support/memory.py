@@ -353,7 +353,7 @@ class MemoryLog:
             for part in range(self._partitions)
         }
 
-    def last_records(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
         """See the port."""
         return {p: place[-1] for p in range(self._partitions) if (place := self.records[topic, p])}
 

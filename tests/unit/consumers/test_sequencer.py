@@ -57,10 +57,10 @@ class Failing(MemoryLog):
     def __post_init__(self) -> None:
         super().__init__(4)
 
-    def last_records(self, topic: str) -> dict[int, Record]:
+    def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
         """See the port."""
         self.fail("look")
-        return super().last_records(topic)
+        return super().last_records(topic, settled=settled)
 
     def producer(self, name: str) -> Producer:  # type: ignore[override]
         """See the port."""
