@@ -18,7 +18,7 @@ import structlog
 
 from consumers.envelope import Unusable, read
 from consumers.following import behind
-from consumers.parked import Doubtful, gone
+from consumers.parked import Doubtful, gone, standing
 from consumers.resting import no_search_for_cycles
 from domain.errors import (
     ConcurrencyError,
@@ -186,7 +186,7 @@ class Intake:
         # A crash between commit and redaction left bodies that have ended: they go now.
         left = self.log.unredacted(topic, partition, position)
         self._redact(left, [self.letter(record) for record in left])
-        self._doubtful.begin(partition, position)
+        self._doubtful.begin(partition)
         return position
 
     def _redact(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
@@ -205,7 +205,7 @@ class Intake:
         for letter, unseen in self._handle(self._fresh(letters, desk.work), desk):
             self._park(letter, unseen, desk.work)
         self._require_few(desk.work)
-        self._publish_and_commit(desk.work)
+        self._publish_and_commit(desk.work, letters)
         self.tracer.taken(since, lambda: _taken(letters, desk.work))
 
     def _take_alone(self, record: Record, letter: Letter) -> None:
@@ -217,7 +217,7 @@ class Intake:
             work.counts["read"] = 1
             self._bury(letter, error, work)
             self._require_few(work)
-            self._publish_and_commit(work)
+            self._publish_and_commit(work, [letter])
             self.tracer.taken(since, lambda: _taken([letter], work))
 
     def _require_few(self, work: Work) -> None:
@@ -386,13 +386,13 @@ class Intake:
         )
         log.info("dead letter", id=letter.id, code=error.code, rule=rule or None, **_trail(letter))
 
-    def _publish_and_commit(self, work: Work) -> None:
+    def _publish_and_commit(self, work: Work, letters: Sequence[Letter] = ()) -> None:
         # Parked and dead records go out first: a crash in between repeats them under the same key.
-        # What is in hand stands last of the parked: whoever takes over finds it at the end of the topic,
-        # however many were set free or wait anew.
-        parked, released = {p.id for p in work.parked}, set(work.released)
-        outgoing = [gone(id_) for id_ in work.released if id_ not in parked]
-        outgoing += map(self._doubtful.standing, sorted(work.parked, key=lambda p: p.id not in released))
+        taken = [(letter.id, letter.at) for letter in letters]
+        parked = {p.id for p in work.parked}
+        over = [*work.released, *self._doubtful.among(taken)]
+        outgoing = [standing(p) for p in work.parked]
+        outgoing += [gone(id_) for id_ in over if id_ not in parked]
         outgoing += [
             Outgoing(
                 DEAD_LETTERS.name, d.id.encode(), d.box, tuple((n, getattr(d, n).encode()) for n in _TOLD)
@@ -404,7 +404,7 @@ class Intake:
             self.probe("intake.set_aside")
         self.probe("intake.before_commit")
         self.store.commit(work)
-        self._doubtful.remove(parked)
+        self._doubtful.ended(taken, parked)
         self._at |= {place: after for place, (_, after) in work.positions.items()}
         self.probe("intake.after_commit")
         for dead in work.dead:

@@ -6,23 +6,26 @@ process dies, the message is taken again, by whoever holds its partition by then
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
-from domain.errors import IntegrityError
-from services.ports import EventStore, Log, Outgoing, Parked, Record
+from services.ports import EventStore, Log, Outgoing, Parked
 from services.topics import INBOX, PARKED
 
-TAIL: Final = 10_000
-"""As many messages as one batch may hold: those that it parks are the last that stand there."""
-CHUNK: Final = 100
-"""As many parked records, bodies and all, as are in memory at once."""
-_PLACE: Final = "inbox"
+MOST: Final = 2_000
+"""As many messages as anybody ever takes at once."""
 
 Place = tuple[int, int]
 """Partition and offset at which a message came into the inbox."""
+
+
+def standing(parked: Parked) -> Outgoing:
+    """The record of a message that waits; nothing in it that a person wrote lies open."""
+    told = {"waiting-for": parked.waiting_for, "since": parked.since, "day": parked.day}
+    return Outgoing(
+        PARKED.name, parked.id.encode(), parked.box, tuple((n, v.encode()) for n, v in told.items())
+    )
 
 
 def gone(id_: str) -> Outgoing:
@@ -32,80 +35,55 @@ def gone(id_: str) -> Outgoing:
 
 @dataclass(slots=True)
 class Doubtful:
-    """Records of messages that were to be parked, of which it is open how the messages end.
+    """Messages that may stand there as parked, and have ended otherwise or will.
 
-    Once the position of intake has passed a message it has ended, and the event store knows how.
+    Those that this process appended are known by name. Those of whoever held a partition before are among
+    the first that come from it now: what was in hand and not committed is taken again.
     """
 
     log: Log
     store: EventStore
-    _places: dict[str, Place] = field(default_factory=dict)
-    _tail: dict[str, Place] = field(default_factory=dict)
-    """What stands in the last records of the topic, up to `_next` of each partition."""
-    _next: dict[int, int] = field(default_factory=dict)
+    _own: dict[str, Place] = field(default_factory=dict)
+    _left: dict[int, int] = field(default_factory=dict)
+    """{partition: as many messages as may still come of those that an earlier holder had in hand}."""
+    _ends: dict[int, int] = field(default_factory=dict)
+    """Where the inbox ended when this process had got the partition: nobody had more in hand."""
+
+    def begin(self, partition: int) -> None:
+        """Somebody else may have held this partition of the inbox before."""
+        self._left[partition] = MOST
+        self._ends.pop(partition, None)
 
     def add(self, id_: str, place: Place) -> None:
         """This one is to be parked."""
-        self._places[id_] = place
+        self._own[id_] = place
 
-    def standing(self, parked: Parked) -> Outgoing:
-        """The record of one that was added; nothing in it that a person wrote lies open."""
-        partition, offset = self._places[parked.id]
-        headers = {
-            "waiting-for": parked.waiting_for, "since": parked.since, "day": parked.day,
-            _PLACE: f"{partition}/{offset}",
-        }  # fmt: skip
-        return Outgoing(
-            PARKED.name, parked.id.encode(), parked.box, tuple((n, v.encode()) for n, v in headers.items())
-        )
+    def among(self, taken: Collection[tuple[str, Place]]) -> list[str]:
+        """Those of the messages in hand which an earlier holder may have parked."""
+        if taken and self._left.keys() - self._ends.keys():
+            self._ends = self.log.end_offsets(INBOX.name) | self._ends
+        return [id_ for id_, (part, offset) in taken if part in self._left and offset < self._ends[part]]
 
-    def remove(self, ids: Iterable[str]) -> None:
-        """These were committed as they were appended."""
-        for id_ in ids:
-            self._places.pop(id_, None)
-
-    def begin(self, partition: int, position: int) -> None:
-        """Find what whoever held this partition of the inbox before may have left behind."""
-        self._read_on()
-        self._places |= {
-            id_: place
-            for id_, place in self._tail.items()
-            if place[0] == partition and position - TAIL <= place[1] < position + TAIL
-        }
+    def ended(self, taken: Iterable[tuple[str, Place]], parked: Iterable[str]) -> None:
+        """Those in hand are committed, and those of them that are parked as they were appended."""
+        for id_ in parked:
+            self._own.pop(id_, None)
+        for _, (part, offset) in taken:
+            if part in self._left:
+                self._left[part] -= 1
+                if self._left[part] == 0 or offset + 1 >= self._ends[part]:
+                    del self._left[part]
 
     def settle(self) -> None:
-        """Take back the records of those that have ended and are not parked."""
-        if not self._places:
+        """Take back what this process appended of messages that have ended and are not parked.
+
+        Once the position of intake has passed a message it has ended, and the event store knows how.
+        """
+        if not self._own:
             return
         positions = self.store.positions(INBOX.name)
-        ended = {id_ for id_, (part, offset) in self._places.items() if offset < positions.get(part, 0)}
+        ended = {id_ for id_, (part, offset) in self._own.items() if offset < positions.get(part, 0)}
         if left := sorted(ended - self.store.parked_of(ended)):
             self.log.append([gone(id_) for id_ in left])
-        self.remove(ended)
-
-    def _read_on(self) -> None:
-        ends = self.log.end_offsets(PARKED.name)
-        for partition, end in ends.items():
-            at = max(self._next.get(partition, 0), end - TAIL)
-            while at < end and (records := self.log.read(PARKED.name, partition, at, end, CHUNK)):
-                for record in records:
-                    id_ = record.key.decode()
-                    self._tail.pop(id_, None)
-                    if record.value is not None and (place := record.header(_PLACE)) is not None:
-                        self._tail[id_] = _read_place(record, place)
-                at = records[-1].offset + 1
-            self._next[partition] = end
-        for id_ in list(islice(self._tail, max(0, len(self._tail) - TAIL * len(ends)))):
-            del self._tail[id_]
-
-
-def _read_place(record: Record, written: bytes) -> Place:
-    try:
-        partition, offset = written.split(b"/")
-        return int(partition), int(offset)
-    except ValueError:
-        raise IntegrityError(
-            f"a record of {record.topic}/{record.partition} does not say where its message came in",
-            expected=f"a header `{_PLACE}` that holds PARTITION/OFFSET", got="another",
-            hint="stop; somebody else writes to this topic",
-        ) from None  # fmt: skip
+        for id_ in ended:
+            del self._own[id_]

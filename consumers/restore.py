@@ -26,7 +26,7 @@ from projections.store import Mark, Sealed
 from services.message import Message
 from services.partitioning import partition_of
 from services.ports import DeadLetter, Handled, Log, Outgoing, Parked, Record, Refill, Stored
-from services.topics import DEAD_LETTERS, EVENTS, INBOX, PARKED, SEALED
+from services.topics import DEAD_LETTERS, EVENTS, INBOX, PARKED, SEALED, TOPICS
 
 CHUNK: Final = 1_000
 """As many events of each partition as are in memory at once."""
@@ -70,6 +70,8 @@ class Restore:
         Raises IntegrityError when the topics are not whole or the keys are another installation's,
         and then nothing has changed.
         """
+        for topic in TOPICS:
+            self.log.last_records(topic.name)  # what a process left open has ended then, and hides nothing
         for batch in _batches(self._published(), CHUNK):
             self._events(batch)
             self.progress(self.events)

@@ -48,7 +48,7 @@ class Rights:
 RIGHTS: Final[dict[str, Rights]] = {
     "publisher": Rights(writes=(INBOX,), transactions=(APPENDS,)),
     "intake": Rights(
-        reads=(INBOX, EVENTS, PARKED), writes=(PARKED, DEAD_LETTERS), groups=("intake",),
+        reads=(INBOX, EVENTS), writes=(PARKED, DEAD_LETTERS), groups=("intake",),
         transactions=(APPENDS,),
     ),
     "sequencer": Rights(

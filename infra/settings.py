@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from consumers.parked import MOST
 from domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Settings(BaseSettings):
     """postgresql://… for event store and read models; without it, SQLite files in `dir`."""
     id_key: SecretStr | None = None
     """64 hex digits for the id key of a new installation; without it, a random one."""
-    batch: int = Field(default=2_000, ge=1, le=10_000)
+    batch: int = Field(default=MOST, ge=1, le=MOST)
     """How many records a loop takes at once: more is faster, less is sooner visible to others."""
     dead_letters_ceiling: int = Field(default=10_000, ge=1)
     """How many messages may become dead letters in an hour: intake stops before the next."""

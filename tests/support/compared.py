@@ -109,6 +109,7 @@ def loose_ends(i: Installation) -> list[str]:
 def _kept(i: Installation, topic: str) -> set[str]:
     """The keys that have a value, by the last record of each."""
     last: dict[str, bool] = {}
+    i.log.last_records(topic)  # what a process that was killed left open has ended then, and hides nothing
     for partition, end in i.log.end_offsets(topic).items():
         for record in i.log.read(topic, partition, 0, end, _ALL):
             last[record.key.decode()] = record.value is not None

@@ -365,64 +365,57 @@ def test_a_retry_that_waits_in_vain_ends_as_the_same_letter_for_its_new_reason(w
 # -- what a killed intake left behind ------------------------------------------------------------
 
 
-class CountingLog(MemoryLog):
-    """Notes how many records each reading of the parked topic brings."""
-
-    def __init__(self) -> None:
-        super().__init__(PARTITIONS)
-        self.brought: list[int] = []
-
-    def read(self, topic: str, partition: int, start: int, before: int, limit: int) -> list[Record]:
-        found = super().read(topic, partition, start, before, limit)
-        if topic == PARKED.name:
-            self.brought.append(len(found))
-        return found
+def killed(world: World) -> None:
+    """An intake takes what there is, and dies before it commits."""
+    world.store.commits_fail = [TransientError("killed")]
+    with pytest.raises(TransientError):
+        world.intake().step()
 
 
-def test_the_tail_of_the_parked_topic_is_read_in_chunks_and_to_its_end(world: World) -> None:
+def test_what_a_killed_intake_parked_is_taken_back_by_the_next(world: World) -> None:
     # given an intake that died after it had appended many parked records, before it committed
-    world.log = log = CountingLog()
     for at in range(450):
         world.report(concern(f"N{at}", "raised_in contact C1"))
-    world.store.commits_fail = [TransientError("killed")]
-    with pytest.raises(TransientError):
-        world.intake().step()
-    assert log.brought == []
+    killed(world)
+    assert len(still_parked(world.log)) == 450
 
-    # when another takes the same up, and all that they wait for is there by then
-    log.brought.clear()
-    world.report(message("contact.recorded", "C1", channel="letter"))
-    settle(world.intake())
+    # when another takes the same up in smaller batches, and all that they wait for is there by then
+    world.report(message("contact.recorded", "C1", channel="letter"), 1)
+    settle(world.intake(batch=50))
 
-    # then it has found every one of them, a few at a time, and none is parked on the log any more
-    assert sum(log.brought) == 450
-    assert 1 < max(log.brought) <= 100
-    assert still_parked(log) == set()
+    # then none is parked on the log any more
+    assert len(world.refs()) == 451
+    assert still_parked(world.log) == set()
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["set free", "wait anew"])
-def test_what_was_parked_is_found_behind_any_number_of_others(
-    anew: bool, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # given many that wait for C1, or for C1 and then for C2
-    monkeypatch.setattr("consumers.parked.TAIL", 10)
-    causes = ("raised_in contact C1", "raised_in contact C2") if anew else ("raised_in contact C1",)
+def test_a_killed_intake_may_have_parked_one_and_released_any_number(world: World) -> None:
+    # given 90 that wait for C1
     for at in range(90):
-        world.report(concern(f"N{at}", *causes))
+        world.report(concern(f"N{at}", "raised_in contact C1"))
     settle(world.intake())
 
-    # when an intake parks another, sets all of them free with C1, and dies before it commits
-    world.report(concern("N90", "raised_in contact C3"), 0)
-    world.report(message("contact.recorded", "C1", channel="letter"), 0)
-    world.store.commits_fail = [TransientError("killed")]
-    with pytest.raises(TransientError):
-        world.intake().step()
+    # when an intake parks another, releases all of them with C1, and dies before it commits
+    world.report(concern("N90", "raised_in contact C2"), 0)
+    world.report(message("contact.recorded", "C1", channel="letter"), 1)
+    killed(world)
 
-    # and the next finds C3 there as well
-    world.report(message("contact.recorded", "C3", channel="letter"), 2)
+    # and the next finds C2 there as well
+    world.report(message("contact.recorded", "C2", channel="letter"), 2)
     settle(world.intake())
-    assert "N90" in world.refs()
-    assert still_parked(world.log) == {p.id.encode() for p in world.store.all_parked()}
+    assert len(world.refs()) == 93
+    assert still_parked(world.log) == set()
+
+
+def test_of_what_came_in_since_nobody_else_can_have_parked_anything(world: World) -> None:
+    # given an intake that has taken what was there when it got its partitions
+    intake = world.intake()
+    world.report(concern("N1"))
+    settle(intake)
+    before = said_of_parked(world.log)
+    for at in range(2, 30):
+        world.report(concern(f"N{at}"))
+    settle(intake)
+    assert said_of_parked(world.log) == before
 
 
 def test_what_a_member_left_behind_is_taken_back_by_one_that_had_begun_long_before(world: World) -> None:
@@ -484,6 +477,11 @@ def test_what_another_member_parks_between_two_looks_is_not_handled_twice(world:
 
 def still_parked(log: MemoryLog) -> set[bytes]:
     """The keys of the parked topic whose last record has a value."""
-    last = {r.key: r.value for p in range(PARTITIONS) for r in log.records[PARKED.name, p]}
+    last = {record.key: record.value for record in said_of_parked(log)}
     assert last
     return {key for key, value in last.items() if value is not None}
+
+
+def said_of_parked(log: MemoryLog) -> list[Record]:
+    """Every record of the parked topic."""
+    return [record for partition in range(PARTITIONS) for record in log.records[PARKED.name, partition]]
