@@ -44,6 +44,7 @@ def test_two_of_each_loop_share_the_work_and_one_of_the_processes_stands_by(
         load = run.load(messages(TIMES))
         for name in ("processes", "processes.2"):
             run.processes[name].hold(signal.SIGKILL)
+            until(lambda: held(run, "processes", EVENTS.name) == [PARTITIONS], 60, "the other to take over")
             run.caught_up(load)
             run.processes[name].release()
             until(lambda: held(run, "processes", EVENTS.name) == [0, PARTITIONS], 60, "one to stand by")
