@@ -27,7 +27,7 @@ class Lag:
 def of_reader(log: Log, marks: Marks, now: datetime) -> Lag:
     """The lag of a reader of events that is at `marks`."""
     records, seconds = 0, 0.0
-    for partition, last in log.last_records(EVENTS.name).items():
+    for partition, last in log.last_records(EVENTS.name, settled=False).items():
         at = marks.get((EVENTS.name, partition), Mark()).next
         if last.offset < at:
             continue
@@ -45,7 +45,7 @@ def unread(log: Log, store: EventStore) -> int:
     """
     return sum(
         max(0, last.offset + 1 - store.position(INBOX.name, partition))
-        for partition, last in log.last_records(INBOX.name).items()
+        for partition, last in log.last_records(INBOX.name, settled=False).items()
     )
 
 

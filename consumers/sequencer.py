@@ -91,6 +91,8 @@ class Sequencer:
         try:
             self._last = self._published()
             self._position = max(self._last.values(), default=0)
+            if self._position > (recorded := self.store.end()):
+                raise older(self._position, recorded)
             self.store.drop_sealed(published=self._position)
         except BaseException:
             producer.close()  # whoever has not seen the end must not publish: the next step looks anew
@@ -168,6 +170,16 @@ class Sequencer:
         last[topic, partition] = position
         headers = (("position", b"%d" % position), ("previous", b"%d" % previous))
         return Outgoing(topic, key, value, headers, partition)
+
+
+def older(published: int, recorded: int) -> IntegrityError:
+    """The error of an event store that ends at a position before the last that was published."""
+    return IntegrityError(
+        "the event store is missing, or older than the topics",
+        expected=f"events up to position {published}, which were published", got=f"{recorded}",
+        hint="restore the event store (write.db) from its backup; where there is none, give it empty"
+        " databases and run `heard restore`",
+    )  # fmt: skip
 
 
 def position_of(record: Record) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from consumers.sequencer import position_of
+from consumers.sequencer import older, position_of
 from domain.errors import IntegrityError
 from domain.event import Envelope, Reported
 from domain.ids import Ids
@@ -22,12 +22,7 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
     """What does not fit together."""
     published, recorded = published_until(log), store.end()
     if published > recorded:
-        yield IntegrityError(
-            "the event store is missing, or older than the topics",
-            expected=f"events up to position {published}, which were published", got=f"{recorded}",
-            hint="restore the event store (write.db) from its backup; where there is none, give it empty"
-            " databases and run `heard restore`",
-        )  # fmt: skip
+        yield older(published, recorded)
     for partition, end in sorted(log.end_offsets(INBOX.name).items()):
         if (read := store.position(INBOX.name, partition)) > end:
             yield IntegrityError(
@@ -46,8 +41,8 @@ def faults(log: Log, store: EventStore, ids: Ids) -> Iterator[IntegrityError]:
 def published_until(log: Log) -> int:
     """The position of the last event that was published, 0 if there is none.
 
-    Who asks does not wait for what a sequencer that was killed left open: the next one ends that, and
-    asks here before it begins.
+    Nobody waits here for what a sequencer that was killed left open: the next one ends that, and asks here
+    before it begins.
     """
     last = log.last_records(EVENTS.name, settled=False)
     return max(map(position_of, last.values()), default=0)

@@ -124,8 +124,8 @@ class Log(Protocol):
     def last_records(self, topic: str, *, settled: bool = True) -> dict[int, Record]:
         """The last committed record of every partition that has one, looking back over gaps.
 
-        `settled`: what others are about to commit, or have just committed, is waited for. Raises
-        TransientError when one of them comes to no end.
+        `settled`: what others are about to commit, or have just committed, is waited for; without, it may
+        be missing. Raises TransientError when one of them comes to no end.
         """
         ...
 

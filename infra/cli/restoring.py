@@ -13,11 +13,13 @@ from infra.cli.session import Session
 from infra.installation import Installation
 from projections.store import LIVE
 from services.hashes import of_events, of_views
+from services.topics import EVENTS
 
 
 def restore(session: Session) -> dict[str, Any]:
     """Fill empty databases from the topics; what was found, and the hashes of what is there now."""
     i = session.installation
+    i.log.last_records(EVENTS.name)  # what was committed a moment ago stands there then
     if not published_until(i.log):
         raise ConfigurationError(
             "there is nothing to restore from", expected="events on the topics", got="none",

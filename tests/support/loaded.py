@@ -101,6 +101,7 @@ class Load(threading.Thread):
     def finish(self) -> list[Line]:
         """Wait until the broker has taken everything that was to be sent; what that was."""
         self.join(PATIENCE)
+        assert not self.is_alive(), "the load does not end"
         self._producer.flush(timeout=PATIENCE)
         for _, taken in self._sent:
             taken.get(timeout=0)

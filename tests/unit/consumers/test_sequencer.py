@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.sequencer import LOOKS, Sequencer, inbox_of, position_of, previous_of
-from domain.errors import FencedError, TransientError
+from domain.errors import FencedError, IntegrityError, TransientError
 from domain.event import Envelope
 from services.ports import Outgoing, Producer, Record, Work
 from services.topics import EVENTS, INBOX
@@ -181,3 +181,17 @@ def test_however_many_there_are_and_whatever_fails_each_event_is_published_once(
     while last.behind():
         last.step()
     assert published(log) == Counter(stored.position for stored in store.stored)
+
+
+def test_a_sequencer_whose_event_store_is_older_than_the_topics_does_not_begin() -> None:
+    # given a record, and a store that was restored from a copy of before
+    log = MemoryLog(1)
+    (before := MemoryEventStore()).commit(Work(events=[raised("N1"), raised("N2")]))
+    Sequencer(before, log).step()
+    (older := MemoryEventStore()).commit(Work(events=[raised("N1")]))
+
+    # then nothing that it records from now on is taken for published
+    sequencer = Sequencer(older, log)
+    with pytest.raises(IntegrityError, match="older than the topics"):
+        sequencer.step()
+    assert len(log.records[EVENTS.name, 0]) == 2
