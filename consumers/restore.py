@@ -204,15 +204,16 @@ class Restore:
     def _park(self, found: list[tuple[Record, Letter | None]]) -> list[str]:
         """Those that wait wait again; the ids of the others, whose record was left behind."""
         self.unreadable += sum(letter is None for _, letter in found)
-        # So far names come from events alone.
-        made = self.refill.known([name for _, letter in found if letter and (name := name_of(letter))])
+        # So far names come from events, and from messages that wait: each waits once.
+        known = self.refill.known([name for _, letter in found if letter and (name := name_of(letter))])
         parked, left = [], []
         for record, letter in found:
             if letter is None or not self._ended(letter) or not (name := name_of(letter)):
                 continue
-            if name in made:
+            if name in known:
                 left.append(letter.id)
                 continue
+            known.add(name)
             day, stream = _said(record, "day"), _said(record, "waiting-for")
             parked.append(
                 Parked(

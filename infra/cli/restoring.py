@@ -6,7 +6,6 @@ from typing import Any
 
 from consumers.processes import GROUP
 from consumers.restore import Restore
-from consumers.wholeness import published_until
 from domain.errors import ConfigurationError
 from infra.cli.output import say
 from infra.cli.session import Session
@@ -19,8 +18,7 @@ from services.topics import EVENTS
 def restore(session: Session) -> dict[str, Any]:
     """Fill empty databases from the topics; what was found, and the hashes of what is there now."""
     i = session.installation
-    i.log.last_records(EVENTS.name)  # what was committed a moment ago stands there then
-    if not published_until(i.log):
+    if not i.log.last_records(EVENTS.name):
         raise ConfigurationError(
             "there is nothing to restore from", expected="events on the topics", got="none",
             hint="look at the settings of the log; what lies in the inbox, `heard consume` handles",

@@ -82,13 +82,12 @@ class Reader:
 
 @pytest.fixture
 def log_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cluster], KafkaLog]:
-    """The log of a cluster, which waits no longer than a tenth of a second."""
+    """The log of a cluster."""
 
     def log(cluster: Cluster) -> KafkaLog:
         monkeypatch.setattr(Broker, "opened", lambda _, *a, **b: cluster.opened(*a, **b))
         return KafkaLog(Broker("nowhere", "PLAINTEXT"))
 
-    monkeypatch.setattr(kafka_log, "SETTLED", 0.1)
     return log
 
 
@@ -121,8 +120,9 @@ def test_only_partitions_whose_transactions_are_open_are_waited_for(
 
 
 def test_a_transaction_that_stays_open_is_transient_whatever_the_others_do(
-    log_of: Callable[[Cluster], KafkaLog],
+    log_of: Callable[[Cluster], KafkaLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kafka_log, "SETTLED", 0.1)
     log = log_of(Cluster([3, 4, 5], open={0: 1, 2: inf}))
     with pytest.raises(TransientError):
         last(log)
