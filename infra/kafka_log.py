@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.structs import TopicPartition
 
-from domain.errors import ConfigurationError, FencedError, InvalidMessageError, TransientError
+from domain.errors import ConfigurationError, FencedError, TransientError
 from infra.kafka_broker import Broker, fences, lost, our_errors
+from infra.kafka_decoding import record_of
 from infra.kafka_member import Member
-from infra.kafka_reading import READING, SILENCE, existing, record_of
+from infra.kafka_reading import SILENCE, Reader, existing
 from services.partitioning import partition_of
 from services.ports import Outgoing, Record
-from services.topics import TOPICS, Topic
+from services.topics import MAX_BESIDE, TOPICS, Topic
 
 TRANSACTION_MS: Final = 10_000
 """After which time the broker ends a transaction that its producer left open."""
@@ -31,7 +32,7 @@ APPENDS: Final = "append."
 """How the transactional ids begin of whoever needs no name of their own."""
 GLANCE: Final = 5
 """Milliseconds to wait for more where all that is asked for is there: the next partition waits as well."""
-OVERHEAD: Final = 64 * 1024
+OVERHEAD: Final = MAX_BESIDE
 """Bytes of key, headers and batch beside a value."""
 
 
@@ -48,8 +49,8 @@ class KafkaLog:
         self._broker = broker
         self._topics = {topic.name: topic for topic in topics}
         self._counts: dict[str, int] = {}
-        self._reader: KafkaConsumer | None = None
-        self._uncommitted: KafkaConsumer | None = None
+        self._reader: Reader | None = None
+        self._uncommitted: Reader | None = None
         self._last: dict[TopicPartition, tuple[int, Record | None]] = {}
         """Where each partition ended when it was looked at, and the last record before that."""
         self._appender: TransactionalProducer | None = None
@@ -137,9 +138,7 @@ class KafkaLog:
         with our_errors(self._broker):
             if self._uncommitted is None:
                 self._uncommitted = self._broker.opened(
-                    KafkaConsumer,
-                    **READING | {"isolation_level": "read_uncommitted"},
-                    group_id=None,
+                    Reader, prefix=self._broker.prefix, isolation_level="read_uncommitted", group_id=None
                 )
             written = self._uncommitted.end_offsets(places)
             committed = self._ends(places)
@@ -205,10 +204,10 @@ class KafkaLog:
                     return
                 yield record_of(record, self._broker.prefix)
 
-    def _plain(self) -> KafkaConsumer:
-        if self._reader is None:
+    def _plain(self) -> Reader:
+        if self._reader is None or self._reader.closed:
             self._reader = self._broker.opened(
-                KafkaConsumer, **READING | {"fetch_max_wait_ms": GLANCE}, group_id=None
+                Reader, prefix=self._broker.prefix, fetch_max_wait_ms=GLANCE, group_id=None
             )
         return self._reader
 
@@ -226,14 +225,7 @@ class KafkaLog:
     def placed(self, out: Outgoing) -> tuple[str, int]:
         """The physical topic and the partition of a record; too large is InvalidMessageError."""
         name = self._name(out.topic)
-        topic = self._topics[out.topic]
-        size = len(out.value or b"")
-        if size > topic.max_bytes:
-            raise InvalidMessageError(
-                "too_large", f"a record is too large for {topic.name}",
-                expected=f"at most {topic.max_bytes} bytes", got=f"{size} bytes",
-                hint="send less in one message",
-            )  # fmt: skip
+        self._topics[out.topic].require(out)
         partition = out.partition
         if partition is None:
             partition = partition_of(out.key, self.partitions(out.topic))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import ConsumerRebalanceListener
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from domain.errors import HeardError, IntegrityError
 from infra.kafka_assignors import Alone, Shared
 from infra.kafka_broker import Broker, lost, our_errors, said
-from infra.kafka_reading import READING, SILENCE, existing, record_of
+from infra.kafka_decoding import record_of
+from infra.kafka_reading import ELSEWHERE, SILENCE, Reader, existing
 from services.ports import Record
+from services.topics import BATCH_BYTES
 
 JOINING: Final = 1.0
 """Seconds that a poll may wait at most while the group shares out its partitions; an eighth at first.
@@ -23,6 +26,8 @@ JOINING: Final = 1.0
 The library forgets an answer that comes between two polls, and asks anew: with short polls only,
 one member alone was seen to join 239 times before it got a partition.
 """
+HANDFUL: Final = 128
+"""As many records as are taken from the library at once: it counts them, where bytes are what they cost."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -41,26 +46,35 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         alone: bool = False,
     ) -> None:
         self._broker = broker
+        self._group = group
+        self._topics = list(topics)
         self._start = start
+        self._alone = alone
         self._assigned: set[TopicPartition] = set()
         self._new: set[TopicPartition] = set()
         """Assigned, and not yet told where to begin."""
         self._joining = JOINING / 8
+        self._consumer = self._joined()
+        self.closed = False
+
+    def _joined(self) -> Reader:
+        """A consumer of the group, which has nothing yet."""
+        broker = self._broker
         with our_errors(broker):
-            self._consumer = broker.opened(
-                KafkaConsumer,
-                **READING | {"auto_offset_reset": "none"},
-                group_id=f"{broker.prefix}heard.{group}",
-                partition_assignment_strategy=[Alone if alone else Shared],
+            consumer = broker.opened(
+                Reader,
+                prefix=broker.prefix,
+                auto_offset_reset="none",
+                group_id=f"{broker.prefix}heard.{self._group}",
+                partition_assignment_strategy=[Alone if self._alone else Shared],
                 session_timeout_ms=broker.session_ms,
                 heartbeat_interval_ms=broker.session_ms // 4,
-                fetch_max_bytes=16 * 1024 * 1024,
             )
             # Whoever joins before it knows the topics is assigned nothing, and is not asked again.
-            for topic in topics:
-                existing(broker, topic, self._consumer.partitions_for_topic(topic))
-            self._consumer.subscribe(topics=list(topics), listener=self)
-        self.closed = False
+            for topic in self._topics:
+                existing(broker, topic, consumer.partitions_for_topic(topic))
+            consumer.subscribe(topics=self._topics, listener=self)
+        return consumer
 
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
         """See `Consumer.poll`."""
@@ -79,15 +93,30 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
                 return records
 
     def _poll(self, limit: int, left: float) -> dict[TopicPartition, list[Any]]:
+        if self._consumer.closed:
+            self._assigned, self._new = set(), set()
+            self._consumer = self._joined()
+        found: defaultdict[TopicPartition, list[Any]] = defaultdict(list)
+        size = 0
         with our_errors(self._broker):
             # Never longer: what is assigned meanwhile waits for us to say where it begins.
             left = self._patience() if self._consumer._coordinator.need_rejoin() else min(left, JOINING)
             try:
-                found = self._consumer.poll(timeout_ms=int(left * 1000), max_records=limit)
-            except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError):
+                while limit > 0 and size < BATCH_BYTES:
+                    if not (more := self._consumer.poll(int(left * 1000), min(limit, HANDFUL))):
+                        break
+                    for place, batch in more.items():
+                        found[place] += batch
+                        limit -= len(batch)
+                        size += sum(map(_size, batch))
+                    left = 0.0
+            except ELSEWHERE:
                 self._new |= self._assigned  # where they begin, and whether that is there, is asked anew
-                found = {}
-        return {place: batch for place, batch in found.items() if place not in self._new}
+            except kafka_errors.KafkaError:
+                if not found or self._consumer.closed:
+                    raise
+        # What was taken away meanwhile is another's, and of what came back the beginning is not known yet.
+        return {place: batch for place, batch in found.items() if place in self._assigned - self._new}
 
     def _patience(self) -> float:
         """How long to wait for the group this time; the wait is for records as well, so it begins short."""
@@ -188,3 +217,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
 def _sharing_out(error: Exception) -> bool:
     """Whether the group only shares out anew: no failure, for the next commit tells the same and more."""
     return any(isinstance(each, kafka_errors.RebalanceInProgressError) for each in said(error))
+
+
+def _size(record: Any) -> int:
+    """Its bytes; an absent part counts as one less than nothing."""
+    return int(record.serialized_key_size + record.serialized_value_size + record.serialized_header_size)

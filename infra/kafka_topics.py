@@ -42,6 +42,8 @@ def wanted(topic: Topic, replication: int) -> dict[str, str]:
         # what should be gone.
         "segment.ms": str(_DAY),
         "min.insync.replicas": str(max(1, replication - 1)),
+        # Retention counts from the time of a record, and upstream may write any time into it.
+        "message.timestamp.type": "LogAppendTime" if topic is INBOX else "CreateTime",
     }
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from domain.event import Envelope
 
@@ -23,6 +23,24 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Why a record is not given whole, and what it was: nothing larger than its topic's limits is given."""
+
+    code: Literal["too_large", "unreadable"]
+    """Over a limit of the topic, or not to be decoded."""
+    why: str
+    """What is too large or cannot be decoded, in words; nothing of what a sender wrote."""
+    expected: str
+    """What would have been taken."""
+    got: str
+    """What came."""
+    size: int
+    """Bytes of the value; of the record or the batch where no value can be told from the rest."""
+    digest: str
+    """SHA-256 of those bytes, as 64 hex digits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A committed record as read from the log; offsets rise within a partition, with gaps."""
 
@@ -32,6 +50,10 @@ class Record:
     key: bytes
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    appended: int | None = None
+    """When the log took it, in milliseconds since 1970; None where the log does not say."""
+    cut: Cut | None = None
+    """Set where `value` holds only the first `KEPT` bytes; there are no headers then."""
 
     def header(self, name: str) -> bytes | None:
         """The first header of that name, or None."""
@@ -48,7 +70,7 @@ class Producer(Protocol):
         """Append all of `batch` or nothing, in order; returns when it is durable.
 
         Raises FencedError after a newer producer of the same name began, InvalidMessageError
-        (`too_large`) when a value passes the topic's limit, TransientError when it may be retried.
+        (`too_large`) when a record is over a limit of its topic, TransientError when it may be retried.
         """
         ...
 
@@ -63,6 +85,7 @@ class Consumer(Protocol):
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
         """At most `limit` committed records, waiting up to `timeout` seconds when there are none.
 
+        Fewer where they hold BATCH_BYTES by then. What is over a limit of its topic comes `cut`.
         Order holds within a partition. On assignment of a partition the consumer asks `start`
         for the next offset to read. A member that has no partition (others hold them) gets [].
         Raises IntegrityError where the log ends before that offset, or what is to be read is gone.
@@ -380,6 +403,14 @@ class EventStore(Protocol):
         """The parked messages that wait for one of `streams`, oldest first."""
         ...
 
+    def waiting_by_source(self, stream: str) -> dict[str, int]:
+        """{source: how many messages of it wait for `stream`}; the cost grows with all of them."""
+        ...
+
+    def waiting_of(self, stream: str, source: str, limit: int) -> list[Parked]:
+        """At most `limit` of the messages of that source that wait for `stream`, oldest first."""
+        ...
+
     def parked(self, *, before: str, limit: int) -> list[Parked]:
         """At most `limit` messages that were parked before that instant, oldest first."""
         ...
@@ -404,8 +435,11 @@ class EventStore(Protocol):
         """How many dead letters are open."""
         ...
 
-    def dead_letters_since(self, instant: str) -> int:
-        """How many messages have become dead letters after that instant."""
+    def dead_letters_since(self, instant: str, sources: Collection[str]) -> dict[str, int]:
+        """{source: how many messages of it have become dead letters after that instant}, of these sources.
+
+        "" is the source of those that do not say one.
+        """
         ...
 
     def latest_set_aside(self) -> tuple[str | None, str | None]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from domain.errors import InvalidMessageError
+from services.ports import Outgoing
+
 _MEGABYTE: Final = 1024 * 1024
+MAX_BESIDE: Final = 64 * 1024
+"""As many bytes as key, header names and header values of a record may have together."""
+MAX_HEADERS: Final = 200
+"""As many headers as a record may have."""
+KEPT: Final = 64 * 1024
+"""As many bytes as are kept of a value that is too large."""
+BATCH_BYTES: Final = 16 * _MEGABYTE
+"""After so many bytes a batch ends, however few records it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,30 @@ class Topic:
 
     Not together with `compacted`.
     """
+
+    def over(self, value: int, beside: int, headers: int) -> tuple[str, str, str] | None:
+        """What of a record is too large, what is taken and what came; None if it is within the limits.
+
+        `value`: bytes of its value; `beside`: bytes of its key and headers; `headers`: how many there are.
+        """
+        for what, got, most, unit in (
+            ("the value", value, self.max_bytes, "bytes"),
+            ("key and headers", beside, MAX_BESIDE, "bytes"),
+            ("the list of headers", headers, MAX_HEADERS, "headers"),
+        ):
+            if got > most:
+                return what, f"at most {most} {unit}", f"{got} {unit}"
+        return None
+
+    def require(self, out: Outgoing) -> None:
+        """Raise InvalidMessageError (`too_large`) for a record that is over a limit."""
+        beside = len(out.key) + sum(len(name.encode()) + len(value) for name, value in out.headers)
+        if over := self.over(len(out.value or b""), beside, len(out.headers)):
+            what, expected, got = over
+            raise InvalidMessageError(
+                "too_large", f"{what} of a record is too large for {self.name}", expected=expected, got=got,
+                hint="send less in one message",
+            )  # fmt: skip
 
 
 INBOX: Final = Topic("heard.inbox.v1", max_bytes=256 * 1024, redactable=True)

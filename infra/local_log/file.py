@@ -13,8 +13,10 @@ from typing import Final
 from domain.errors import ConfigurationError, HeardError, IntegrityError, TransientError
 from infra.file_lock import one_at_a_time, usable
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _BUSY_SECONDS: Final = 30.0
+_APPENDED: Final = "ALTER TABLE record ADD COLUMN appended INTEGER"
+"""What format 2 added: milliseconds since 1970 at which a record was taken; none for those of before."""
 _SCHEMA: Final = (
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     # A place is one partition of one topic; `next` is the offset that its next record gets.
@@ -28,6 +30,7 @@ _SCHEMA: Final = (
         key BLOB NOT NULL, value BLOB, headers BLOB NOT NULL,
         body_key TEXT, redacted INTEGER NOT NULL DEFAULT 0, compacted INTEGER NOT NULL DEFAULT 0,
         UNIQUE (place, offset))""",
+    _APPENDED,
     "CREATE INDEX record_by_key ON record (place, key) WHERE compacted = 1",
     "CREATE INDEX record_by_body ON record (place, offset) WHERE body_key IS NOT NULL",
     "CREATE TABLE producer (name TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
@@ -118,10 +121,10 @@ def open_file(path: Path, topics: Sequence[str], partitions: int) -> Session:
 def _furnish(session: Session, topics: Sequence[str], partitions: int) -> None:
     with session.writing() as db:
         found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
+        if found not in range(_FORMAT + 1):
             raise ConfigurationError(
                 "The local log was written in another format.",
-                expected=f"format {_FORMAT}",
+                expected=f"format {_FORMAT} or older",
                 got=f"format {found}",
                 hint="use the version of Heard that wrote it",
             )
@@ -129,6 +132,9 @@ def _furnish(session: Session, topics: Sequence[str], partitions: int) -> None:
             for statement in _SCHEMA:
                 db.execute(statement)
             db.execute("INSERT INTO setting (name, value) VALUES ('partitions', ?)", (partitions,))
+        if found == 1:
+            db.execute(_APPENDED)
+        if found != _FORMAT:
             db.execute(f"PRAGMA user_version = {_FORMAT}")
         kept = db.execute("SELECT value FROM setting WHERE name = 'partitions'").fetchone()[0]
         if kept != partitions:

@@ -12,6 +12,7 @@ from infra.file_lock import FileLock
 from infra.local_log.file import Session
 from infra.local_log.shelves import Row, Shelves
 from services.ports import Record
+from services.topics import BATCH_BYTES
 
 _STEP: Final = 0.005
 """Seconds between two looks at whether something changed."""
@@ -141,8 +142,12 @@ class Member:
         return records
 
     def _fair_share(self, db: sqlite3.Connection, behind: Sequence[int], limit: int) -> list[Row]:
-        """At most `limit` rows, as many of each place as of the others for as long as it has any."""
+        """At most `limit` rows, as many of each place as of the others for as long as it has any.
+
+        Where BATCH_BYTES end it, the places that had none come first the next time.
+        """
         rows: list[Row] = []
+        size = 0
         position = dict(self._next)
         queue = [p for p in behind if p > self._turn] + [p for p in behind if p <= self._turn]
         while queue and (left := limit - len(rows)) > 0:
@@ -150,14 +155,17 @@ class Member:
             each, more = divmod(left, len(served))
             share = {place: each + (turn < more) for turn, place in enumerate(served)}
             asked = [value for place in served for value in (place, position[place], share[place])]
-            found = [Row(*row) for row in db.execute(" UNION ALL ".join([_ONWARD] * len(served)), asked)]
-            for row in found:
+            for row in map(Row._make, db.execute(" UNION ALL ".join([_ONWARD] * len(served)), asked)):
+                rows.append(row)
                 position[row.place] = max(position[row.place], row.offset + 1)
                 share[row.place] -= 1
-            rows += found
+                size += len(row.value or b"") + len(row.headers)
+                if size >= BATCH_BYTES:  # what comes after it is not read from the file
+                    self._turn = row.place
+                    return sorted(rows, key=_in_order)
             queue += [place for place in served if not share[place]]
             self._turn = served[-1]
-        return sorted(rows, key=lambda row: (row.place, row.offset))
+        return sorted(rows, key=_in_order)
 
     def _check(self, db: sqlite3.Connection) -> None:
         found = db.execute("SELECT generation FROM consumer WHERE name = ?", (self._group,))
@@ -173,3 +181,7 @@ class Member:
             f"This member of the group {self._group!r} {why}.",
             hint="let the member that took over run; stop this one",
         )
+
+
+def _in_order(row: Row) -> tuple[int, int]:
+    return row.place, row.offset

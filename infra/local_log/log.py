@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigurationError, FencedError
+from infra.clock import SystemClock
 from infra.file_lock import FileLock
 from infra.local_log.bodies import Bodies, BodyKeys
 from infra.local_log.file import Session, open_file
 from infra.local_log.group import Member
 from infra.local_log.shelves import Row, Shelves
-from services.ports import Consumer, Outgoing, Producer, Randomness, Record
+from services.ports import Clock, Consumer, Outgoing, Producer, Randomness, Record
 from services.topics import TOPICS, Topic
 
 _GROUP: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -27,7 +28,8 @@ class LocalLog:
 
     Every process gives the same `partitions`. `keys` holds what opens the bodies of redactable
     topics. The files of the groups' locks lie in `lock_dir`, by default beside the file. `wait`
-    sleeps for a number of seconds. A producer or a consumer serves one thread at a time.
+    sleeps for a number of seconds; `clock` says when a record was taken. A producer or a consumer
+    serves one thread at a time.
 
     Raises ConfigurationError when the file has another number of partitions or cannot be used.
     """
@@ -44,13 +46,14 @@ class LocalLog:
         topics: tuple[Topic, ...] = TOPICS,
         lock_dir: Path | None = None,
         wait: Callable[[float], None] = time.sleep,
+        clock: Clock = SystemClock(),  # noqa: B008 - it holds nothing
     ) -> None:
         _check_topics(topics, partitions)
         self._path = path
         self._lock_dir = lock_dir or path.parent
         self._wait = wait
         self._session = open_file(path, [topic.name for topic in topics], partitions)
-        self._shelves = Shelves(self._session, topics, partitions, Bodies(keys, randomness))
+        self._shelves = Shelves(self._session, topics, partitions, Bodies(keys, randomness), clock)
         self._keyless: list[int] = []  # ids of records whose keys are gone, though the file has them yet
         self._members: weakref.WeakSet[FencedProducer | Member] = weakref.WeakSet()
 

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from domain.errors import ConfigurationError, IntegrityError, InvalidMessageError
+from domain.errors import ConfigurationError, IntegrityError
 from infra.local_log.bodies import Bodies, Body, pack_headers, unpack_headers
 from infra.local_log.file import Session
 from services.partitioning import partition_of
-from services.ports import Outgoing, Record
+from services.ports import Clock, Outgoing, Record
 from services.topics import Topic
 
 _NO_HEADERS: Final = pack_headers(())
@@ -28,6 +28,7 @@ class Row(NamedTuple):
     body_key: str | None
     redacted: int
     compacted: int
+    appended: int | None
 
     @property
     def sealed(self) -> bool:
@@ -44,12 +45,16 @@ class _Sheet(NamedTuple):
     headers: bytes
     body_key: str | None
     compacted: bool
+    appended: int
 
 
 class Shelves:
     """The places of the topics, and how records get into them and out again."""
 
-    def __init__(self, session: Session, topics: Sequence[Topic], partitions: int, bodies: Bodies) -> None:
+    def __init__(
+        self, session: Session, topics: Sequence[Topic], partitions: int, bodies: Bodies, clock: Clock
+    ) -> None:
+        self._clock = clock
         self.topics = {topic.name: topic for topic in topics}
         self.partitions = partitions
         self.bodies = bodies
@@ -105,20 +110,21 @@ class Shelves:
         places, open_bodies = [], []
         for out in batch:
             topic = self.topic(out.topic)
-            _check_size(topic, out)
+            topic.require(out)
             partition = partition_of(out.key, self.partitions) if out.partition is None else out.partition
             places.append((topic, self.place(out.topic, partition)))
             if topic.redactable:
                 open_bodies.append(Body(out.key, out.value, out.headers))
         sealed = iter(self.bodies.seal(open_bodies))  # all keys of the batch in one transaction
+        now = int(self._clock.now().timestamp() * 1000)
         sheets = []
         for out, (topic, place) in zip(batch, places, strict=True):
             if topic.redactable:
                 key_id, ciphertext = next(sealed)
-                sheets.append(_Sheet(place, b"", ciphertext, _NO_HEADERS, key_id, False))
+                sheets.append(_Sheet(place, b"", ciphertext, _NO_HEADERS, key_id, False, now))
             else:
                 headers = pack_headers(out.headers)
-                sheets.append(_Sheet(place, out.key, out.value, headers, None, topic.compacted))
+                sheets.append(_Sheet(place, out.key, out.value, headers, None, topic.compacted, now))
         return sheets
 
     def _write(self, db: sqlite3.Connection, sheets: Sequence[_Sheet]) -> None:
@@ -130,8 +136,8 @@ class Shelves:
         latest = {(sheet.place, sheet.key): offset for offset, sheet in placed if sheet.compacted}
         db.executemany("DELETE FROM record WHERE place = ? AND key = ? AND compacted = 1", list(latest))
         db.executemany(
-            "INSERT INTO record (offset, place, key, value, headers, body_key, compacted)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record (offset, place, key, value, headers, body_key, compacted, appended)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (offset, *sheet)
                 for offset, sheet in placed
@@ -172,17 +178,7 @@ class Shelves:
     def _record(self, row: Row, bodies: Mapping[str, Body]) -> Record:
         topic, partition = self.names[row.place]
         if row.body_key and row.sealed:
-            return Record(topic, partition, row.offset, *bodies[row.body_key])
-        return Record(topic, partition, row.offset, row.key, row.value, unpack_headers(row.headers))
-
-
-def _check_size(topic: Topic, out: Outgoing) -> None:
-    size = len(out.value or b"")
-    if size > topic.max_bytes:
-        raise InvalidMessageError(
-            "too_large",
-            f"A record is too large for {topic.name}.",
-            expected=f"at most {topic.max_bytes} bytes",
-            got=f"{size} bytes",
-            hint="send less in one message",
-        )
+            key, value, headers = bodies[row.body_key]
+        else:
+            key, value, headers = row.key, row.value, unpack_headers(row.headers)
+        return Record(topic, partition, row.offset, key, value, headers, row.appended)

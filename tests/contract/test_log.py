@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,22 @@ from domain.errors import (
 )  # fmt: skip
 from services.partitioning import partition_of
 from services.ports import Log, Outgoing, Record
-from services.topics import DEAD_LETTERS, EVENTS, INBOX, SEALED, TOPICS, Topic
+from services.topics import (
+    BATCH_BYTES,
+    DEAD_LETTERS,
+    EVENTS,
+    INBOX,
+    MAX_BESIDE,
+    MAX_HEADERS,
+    SEALED,
+    TOPICS,
+    Topic,
+)  # fmt: skip
 from tests.contract.kafka_harness import kafka_harness
 from tests.contract.local_log_harness import local_harness
 from tests.contract.log_contract import (
     PIECES,
+    TRIES,
     Harness,
     drain,
     from_the_first,
@@ -439,6 +451,53 @@ def test_a_value_of_exactly_the_limit_passes_and_one_byte_more_does_not(
     assert values(read(harness.log, topic.name, 1)) == [largest]
 
 
+@pytest.mark.parametrize(
+    "out",
+    [
+        Outgoing(INBOX.name, b"k", b"v", (("h", bytes(MAX_BESIDE)),)),
+        Outgoing(INBOX.name, bytes(MAX_BESIDE + 1), b"v"),
+        Outgoing(INBOX.name, b"k", b"v", tuple((f"h{n}", b"") for n in range(MAX_HEADERS + 1))),
+    ],
+    ids=["headers", "key", "many headers"],
+)
+def test_what_lies_beside_a_value_has_limits_as_well(harness: Harness, out: Outgoing) -> None:
+    with pytest.raises(InvalidMessageError) as refused:
+        harness.log.append([out])
+    assert refused.value.code == "too_large"
+    assert refused.value.got
+
+
+def test_a_poll_ends_after_so_many_bytes_and_nothing_is_left_out(harness: Harness) -> None:
+    # given more than one poll gives, in two partitions
+    count = 2 * BATCH_BYTES // INBOX.max_bytes
+    bodies = [b"%4d" % n + bytes(INBOX.max_bytes - 4) for n in range(count)]
+    for n, body in enumerate(bodies):
+        harness.log.append([Outgoing(INBOX.name, b"k", body, (), n % 2)])
+
+    # when they are polled
+    consumer = harness.log.consumer("reader", [INBOX.name], from_the_first)
+    polled: list[list[Record]] = []
+    while sum(len(records) for records in polled) < count and len(polled) < TRIES:
+        polled.append(consumer.poll(2_000, timeout=0.1))
+    consumer.close()
+
+    # then no poll gave much more, and all came, each partition's in order
+    sizes = [sum(len(record.value or b"") for record in records) for records in polled]
+    assert max(sizes) < 3 * BATCH_BYTES
+    for partition in (0, 1):
+        found = [r.value for records in polled for r in records if r.partition == partition]
+        assert found == bodies[partition::2]
+
+
+def test_a_record_says_when_the_log_took_it(harness: Harness) -> None:
+    before = time.time_ns() // 1_000_000
+    harness.log.append(in_partition(0, [b"a"]))
+    after = time.time_ns() // 1_000_000
+    (record,) = read(harness.log, TOPIC, 1)
+    assert record.appended is not None
+    assert before <= record.appended <= after
+
+
 def test_gaps_in_the_offsets_are_read_over(harness: Harness) -> None:
     harness.log.append(in_partition(0, [b"a"]))
     harness.make_gap(TOPIC, 0)
@@ -498,7 +557,7 @@ def test_a_redacted_body_gives_way_to_its_digest_where_the_log_overwrites(harnes
     first, second = read(harness.log, INBOX.name, 2)
     for _ in range(2):  # safe to repeat
         harness.log.redact({(INBOX.name, 0, first.offset): b"digest"})
-    redacted = Record(INBOX.name, 0, first.offset, b"", b"digest") if harness.overwrites else first
+    redacted = replace(first, key=b"", value=b"digest", headers=()) if harness.overwrites else first
     assert read(harness.log, INBOX.name, 2) == [redacted, second]
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.record.default_records import DefaultRecordBatch
 
 from consumers.wholeness import published_until
 from domain.errors import IntegrityError, TransientError
 from infra.kafka_log import GLANCE, KafkaLog
 from services.ports import Outgoing, Record
-from services.topics import EVENTS, INBOX
+from services.topics import EVENTS, INBOX, KEPT
 from tests.contract.kafka_harness import PARTITIONS, kafka_harness
 from tests.contract.log_contract import Harness, drain, from_the_first, in_partition, look_in
+from tests.support.hostile import Raw, flood, send
 
 TOPIC = INBOX.name
 
@@ -142,3 +145,51 @@ def test_how_far_everything_is_published_is_told_while_somebody_has_a_transactio
     assert published_until(log) == 1
     producer.commit_transaction()
     assert log.last_records(EVENTS.name)[0].header("position") == b"2"
+
+
+# -- what others have written ---------------------------------------------------------------------
+
+
+def test_what_is_larger_than_the_limit_once_it_is_unpacked_comes_cut(log: KafkaLog) -> None:
+    body = b"a" * 5_000_000
+    send(log._broker.servers, log._broker.prefix + TOPIC, [(0, Raw(body, codec="gzip"))])
+    (record,) = drain(log.consumer("group", [TOPIC], from_the_first), 1)
+    assert (record.value, record.headers) == (body[:KEPT], ())
+    assert record.cut is not None
+    assert (record.cut.code, record.cut.size) == ("too_large", len(body))
+    assert record.cut.digest == hashlib.sha256(body).hexdigest()
+    # and in the same way where no group reads
+    assert log.last_records(TOPIC)[0] == record
+
+
+def test_a_batch_that_unpacks_to_too_much_is_one_record_at_its_last_offset_and_reading_goes_on(
+    log: KafkaLog,
+) -> None:
+    topic = log._broker.prefix + TOPIC
+    records = [(0, Raw(bytes(9_000_000), codec="zstd")) for _ in range(6)]
+    flood(log._broker.servers, topic, records, batch_size=100_000_000)
+    send(log._broker.servers, topic, [(0, Raw(b"good"))])
+    whole, good = drain(log.consumer("group", [TOPIC], from_the_first), 2)
+    assert whole.cut is not None
+    assert (whole.cut.code, whole.cut.why) == ("too_large", "a batch of 6 records from offset 0")
+    assert whole.offset == 5
+    assert (good.value, good.cut, good.offset) == (b"good", None, 6)
+
+
+def test_after_an_error_that_may_not_be_tried_again_the_member_joins_anew_and_reads_on(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a member that is told that a batch is damaged, as a broken disk would have it
+    sent(log, b"a", b"b")
+    consumer = log.consumer("group", [TOPIC], from_the_first)
+    monkeypatch.setattr(DefaultRecordBatch, "validate_crc", lambda _: False)
+    with pytest.raises(IntegrityError) as stopped:
+        drain(consumer, 1)
+    assert f"{TOPIC}/0 from offset 0" in stopped.value.got
+    assert consumer._consumer.closed
+
+    # when the batch is whole again
+    monkeypatch.undo()
+
+    # then it is read
+    assert values(drain(consumer, 2)) == [b"a", b"b"]

@@ -352,3 +352,33 @@ def test_a_closed_log_says_so(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(ConfigurationError, match="closed"):
         producer.send([Outgoing(EVENTS.name, b"k", b"v")])
+
+
+def test_a_poll_that_bytes_end_goes_on_with_the_partitions_that_had_none(log: LocalLog) -> None:
+    for partition in range(4):
+        log.append([Outgoing(INBOX.name, b"k", bytes(INBOX.max_bytes), (), partition) for _ in range(70)])
+    consumer = log.consumer("reader", [INBOX.name], from_the_first)
+    polled = [{record.partition for record in consumer.poll(280)} for _ in range(4)]
+    assert set().union(*polled) == {0, 1, 2, 3}
+    assert all(len(partitions) <= 2 for partitions in polled)
+
+
+def test_a_file_of_before_is_read_and_its_records_do_not_say_when_they_were_taken(
+    tmp_path: Path,
+) -> None:
+    # given a file of format 1
+    with closing(connect(tmp_path)) as log:
+        log.append([Outgoing(EVENTS.name, b"k", b"before", (), 0)])
+    with closing(sqlite3.connect(tmp_path / "log.db")) as db:
+        db.execute("ALTER TABLE record DROP COLUMN appended")
+        db.execute("PRAGMA user_version = 1")
+
+    # when it is opened and written to
+    with closing(connect(tmp_path)) as log:
+        log.append([Outgoing(EVENTS.name, b"k", b"after", (), 0)])
+        before, after = log.read(EVENTS.name, 0, 0, 2, 2)
+
+    # then only what came since says so
+    assert (before.value, before.appended) == (b"before", None)
+    assert after.value == b"after"
+    assert after.appended is not None

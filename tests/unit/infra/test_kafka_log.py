@@ -29,7 +29,7 @@ class Cluster:
     """For each partition at whose end a transaction is open: how often it is still to be asked."""
     asked: list[tuple[str, list[int]]] = field(default_factory=list)
 
-    def opened(self, _: Callable[..., Any], *, isolation_level: str, **__: Any) -> Reader:
+    def opened(self, _: Callable[..., Any], *, isolation_level: str = "read_committed", **__: Any) -> Reader:
         """See `Broker.opened`."""
         return Reader(self, isolation_level == "read_committed")
 
@@ -41,6 +41,7 @@ class Reader:
     cluster: Cluster
     committed: bool
     at: int = 0
+    closed: bool = False
 
     def partitions_for_topic(self, _: str) -> set[int]:
         return set(range(len(self.cluster.ends)))
