@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from heapq import heappop, heappush
 from itertools import chain
@@ -22,7 +22,6 @@ from consumers.parked import Doubtful, gone, standing
 from consumers.resting import no_search_for_cycles
 from domain.errors import (
     ConcurrencyError,
-    ConfigurationError,
     FencedError,
     HeardError,
     InvalidMessageError,
@@ -38,6 +37,7 @@ from services.message import PATIENCE, Message
 from services.ports import (
     Clock,
     Consumer,
+    Cut,
     DeadLetter,
     EventStore,
     Handled,
@@ -55,8 +55,10 @@ from services.topics import DEAD_LETTERS, INBOX
 
 GROUP: Final = "intake"
 CEILING: Final = 10_000
-"""As many messages as may become dead letters within FLOOD, unless the settings say otherwise."""
+"""As many messages of a source as may become dead letters within FLOOD, unless the settings say otherwise."""
 FLOOD: Final = timedelta(hours=1)
+FLOODED: Final = "fewer dead letters of its source"
+"""What a message waits for that would have been one dead letter too many of its source."""
 
 _TOLD: Final = ("code", "field", "reason", "at", "day")
 """What the record of a dead letter says in the clear beside its box: nothing that a person wrote."""
@@ -77,6 +79,8 @@ class Letter:
     content: Message | Unusable
     at: tuple[int, int]
     """Partition and offset at which it came in."""
+    cut: Cut | None = None
+    """Why only the beginning of the body is here, and what it was."""
     parked: Parked | None = None
     """The parked message that it was."""
 
@@ -100,6 +104,8 @@ class Intake:
     _at: dict[tuple[str, int], int] = field(default_factory=dict)
     _in_hand: set[tuple[str, int]] = field(default_factory=set)
     """Places of the batch that was polled, until all of it is committed."""
+    _room: dict[str, int] | None = None
+    """How many more dead letters each source may have, as far as this batch has asked; None: any number."""
     _expired_at: str = ""
     _day_keys: dict[str, bytes] = field(default_factory=dict)
     _doubtful: Doubtful = field(init=False)
@@ -155,21 +161,22 @@ class Intake:
             self._doubtful.settle()
         return "open" if any(new.id == letter.id for new in work.dead) else "retried"
 
-    def body(self, letter: DeadLetter) -> bytes:
-        """The body of a dead letter as it came. NotFoundError once the key of its day is destroyed."""
-        return self.letter_of(letter.id, letter.day, letter.box).body
-
     def letter_of(self, id_: str, day: str, box: bytes) -> Letter:
         """What was set aside, as it came. NotFoundError once the key of its day is destroyed."""
-        stored = orjson.loads(decrypt_body(self._day_key(day), id_.encode(), box))
+        head, _, body = decrypt_body(self._day_key(day), id_.encode(), box).partition(b"\n")
+        stored = orjson.loads(head)
+        if "body" in stored:  # as it was written before
+            body = bytes.fromhex(stored["body"])
         headers = tuple((name, bytes.fromhex(value)) for name, value in stored["headers"])
         partition, offset = stored["at"]
-        return self._read(id_, bytes.fromhex(stored["body"]), headers, (partition, offset))
+        cut = Cut(**stored["cut"]) if stored.get("cut") else None
+        return self._read(id_, body, headers, (partition, offset), cut)
 
     def letter(self, record: Record) -> Letter:
         """The message in a record of the inbox."""
         id_ = self._id(record.topic, record.partition, record.offset)
-        return self._read(id_, record.value or b"", record.headers, (record.partition, record.offset))
+        at = (record.partition, record.offset)
+        return self._read(id_, record.value or b"", record.headers, at, record.cut)
 
     def close(self) -> None:
         """Leave the group."""
@@ -199,12 +206,12 @@ class Intake:
 
     def _take(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
         since = self.tracer.now()
+        self._room = {}
         desk = self._desk()
         desk.work.positions = self._moves(records)
         desk.work.counts["read"] = len(records)
         for letter, unseen in self._handle(self._fresh(letters, desk.work), desk):
-            self._park(letter, unseen, desk.work)
-        self._require_few(desk.work)
+            self._park(letter, unseen.stream, unseen.name, desk.work)
         self._publish_and_commit(desk.work, letters)
         self.tracer.taken(since, lambda: _taken(letters, desk.work))
 
@@ -213,29 +220,32 @@ class Intake:
         try:
             self._take([record], [letter])
         except InvalidMessageError as error:
+            self._room = {}
             work = Work(positions=self._moves([record]))
             work.counts["read"] = 1
             self._bury(letter, error, work)
-            self._require_few(work)
             self._publish_and_commit(work, [letter])
             self.tracer.taken(since, lambda: _taken([letter], work))
 
-    def _require_few(self, work: Work) -> None:
-        """Raise ConfigurationError rather than set aside a flood: then it is not the messages that are wrong.
+    def _flooded(self, source: str) -> bool:
+        """Whether one more dead letter of this source would be too many; counts it if it is not.
 
-        The database counts, over all processes, so that whoever is started again stops again.
+        In a flood it may not be the messages that are wrong. The database counts, over all processes, so
+        that whoever is started again counts on.
         """
-        if not work.dead:
-            return
-        found = self.store.dead_letters_since(stamp(self.clock.now() - FLOOD)) + len(work.dead)
-        if found > self.ceiling:
-            raise ConfigurationError(
-                "too many messages cannot be used",
-                expected=f"at most {self.ceiling} dead letters in an hour",
-                got=f"{found}, the last for {work.dead[-1].code}",
-                hint="the next is not taken: see `heard dead-letters list`, mend what sends them or update"
-                " Heard, or raise HEARD_DEAD_LETTERS_CEILING to go on",
-            )  # fmt: skip
+        if self._room is None:
+            return False
+        if source not in self._room:
+            since = stamp(self.clock.now() - FLOOD)
+            found = self.store.dead_letters_since(since, [source]).get(source, 0)
+            self._room[source] = self.ceiling - found
+        self._room[source] -= 1
+        return self._room[source] < 0
+
+    @property
+    def flood(self) -> str:
+        """For what those wait, in place of a stream, whose source has too many dead letters."""
+        return self.ids.of("flood")
 
     def _moves(self, records: Sequence[Record]) -> dict[tuple[str, int], tuple[int, int]]:
         """{(topic, partition): (position before, position after)}; offsets may have gaps."""
@@ -337,23 +347,23 @@ class Intake:
             self._bury(letter, error, desk.work)
         return made
 
-    def _park(self, letter: Letter, unseen: UnseenError, work: Work) -> None:
-        assert isinstance(letter.content, Message)  # noqa: S101 - for the type checker
+    def _park(self, letter: Letter, stream: str, name: str, work: Work) -> None:
+        """Let it wait for what `stream` stands for, which is called so."""
         if letter.parked is None:
             work.counts["parked"] += 1
         else:
             work.released.append(letter.id)
-        log.info("parked", id=letter.id, waiting_for=unseen.stream, **_trail(letter))
+        log.info("parked", id=letter.id, waiting_for=stream, **_trail(letter))
         now = stamp(self.clock.now())
         day = letter.parked.day if letter.parked else now[:10]
         self._doubtful.add(letter.id, letter.at)
         work.parked.append(
             Parked(
                 id=letter.id,
-                source=letter.content.source,
-                message_id=letter.content.id,
-                waiting_for=unseen.stream,
-                waiting_name=unseen.name,
+                source=letter.content.source or "",
+                message_id=letter.content.id or "",
+                waiting_for=stream,
+                waiting_name=name,
                 since=letter.parked.since if letter.parked else now,
                 day=day,
                 box=self._box(letter, day),
@@ -366,6 +376,9 @@ class Intake:
             work.counts["parked"] -= 1
 
     def _bury(self, letter: Letter, error: InvalidMessageError | RuleBrokenError, work: Work) -> None:
+        if self._flooded(letter.content.source or ""):
+            self._park(letter, self.flood, FLOODED, work)
+            return
         now = stamp(self.clock.now())
         rule = error.rule if isinstance(error, RuleBrokenError) else ""
         work.counts["dead_letters"] += 1
@@ -415,33 +428,63 @@ class Intake:
 
     def _expire(self) -> int:
         """Make dead letters of what has waited for 30 days; destroy the day keys of before."""
+        self._room = None
         limit = stamp(self.clock.now() - PATIENCE)
         if limit[:16] == self._expired_at:  # once a minute is enough
             return 0
         late = self.store.parked(before=limit, limit=self.batch)
         if late:
-            work = Work()
+            desk = self._desk()
+            flooded = [parked for parked in late if parked.waiting_for == self.flood]
+            self._handle_again(list(map(self._parked_letter, flooded)), desk)
             for parked in late:
-                letter = self._parked_letter(parked)
-                self._bury(letter, _never_came(parked.waiting_name), work)
-            self._publish_and_commit(work)
+                if parked.waiting_for != self.flood:
+                    self._bury(self._parked_letter(parked), _never_came(parked.waiting_name), desk.work)
+            self._publish_and_commit(desk.work)
             return len(late)
+        if released := self._release_flood():
+            return released
         self.keys.destroy_day_keys(limit[:10])
         self._day_keys.clear()
         self._expired_at = limit[:16]
         return 0
 
+    def _release_flood(self) -> int:
+        """Handle again, oldest first, as many of each source as may become dead letters of it by now."""
+        desk = self._desk()
+        waiting = self.store.waiting_by_source(self.flood)
+        found = self.store.dead_letters_since(stamp(self.clock.now() - FLOOD), waiting.keys())
+        letters: list[Letter] = []
+        for source in waiting:
+            room = min(self.ceiling - found.get(source, 0), self.batch - len(letters))
+            if room > 0:
+                letters += map(self._parked_letter, self.store.waiting_of(self.flood, source, room))
+        if letters:
+            self._handle_again(letters, desk)
+            self._publish_and_commit(desk.work)
+        return len(letters)
+
+    def _handle_again(self, letters: Sequence[Letter], desk: Desk) -> None:
+        """Handle what was set aside, unless its id has become another message's."""
+        names = [name for letter in letters if (name := name_of(letter)) is not None]
+        known = self.store.handled(names) if names else {}
+        fit = []
+        for letter in letters:
+            name = name_of(letter)
+            before = None if name is None else known.get(name)
+            if before in (None, "", letter.content.fingerprint):
+                fit.append(letter)
+            else:
+                self._bury(letter, _reused(), desk.work)
+        for waiter, unseen in self._handle(fit, desk):
+            self._park(waiter, unseen.stream, unseen.name, desk.work)
+
     def _work_of_retry(self, dead: DeadLetter) -> Work:
         letter = self.letter_of(dead.id, dead.day, dead.box)
         desk = self._desk()
         work = desk.work
-        name = name_of(letter)
-        before = None if name is None else self.store.handled([name]).get(name)
-        if before not in (None, "", letter.content.fingerprint):
-            self._bury(letter, _reused(), work)  # its id is another message's
-        else:
-            for waiter, unseen in self._handle([letter], desk):
-                self._park(waiter, unseen, work)
+        self._room = None
+        self._handle_again([letter], desk)
         work.settled[dead.id] = "retried"
         work.counts["dead_letters"] -= 1
         # Dead again it is the same letter, for what is wrong with it now: its body lives no longer.
@@ -460,22 +503,33 @@ class Intake:
         return self.ids.of("letter", topic, str(partition), str(offset))
 
     def _read(
-        self, id_: str, body: bytes, headers: tuple[tuple[str, bytes], ...], at: tuple[int, int]
+        self,
+        id_: str,
+        body: bytes,
+        headers: tuple[tuple[str, bytes], ...],
+        at: tuple[int, int],
+        cut: Cut | None,
     ) -> Letter:
-        return Letter(id_, body, headers, read(body, headers, self.ids, self.clock.now()), at)
+        if cut is None:
+            content = read(body, headers, self.ids, self.clock.now())
+        else:
+            content = Unusable(None, None, self.ids.fingerprint(cut.digest), _not_whole(cut, at))
+        return Letter(id_, body, headers, content, at, cut)
 
     def _parked_letter(self, parked: Parked) -> Letter:
         letter = self.letter_of(parked.id, parked.day, parked.box)
         return replace(letter, parked=parked)
 
     def _box(self, letter: Letter, day: str) -> bytes:
-        stored = {
+        head = {
             "at": letter.at,
-            "body": letter.body.hex(),
             "headers": [(n, v.hex()) for n, v in letter.headers],
+            "cut": letter.cut and asdict(letter.cut),
         }
         nonce = self.randomness.bytes(12)
-        return encrypt_body(self._day_key(day), letter.id.encode(), orjson.dumps(stored), nonce)
+        return encrypt_body(
+            self._day_key(day), letter.id.encode(), orjson.dumps(head) + b"\n" + letter.body, nonce
+        )
 
     def _day_key(self, day: str) -> bytes:
         if day not in self._day_keys:
@@ -517,6 +571,14 @@ def _taken(letters: Sequence[Letter], work: Work) -> Iterator[Taken]:
 
 def _places(records: Sequence[Record]) -> set[tuple[str, int]]:
     return {(record.topic, record.partition) for record in records}
+
+
+def _not_whole(cut: Cut, at: tuple[int, int]) -> InvalidMessageError:
+    wrong = "is too large" if cut.code == "too_large" else "cannot be decoded"
+    return InvalidMessageError(
+        cut.code, f"{cut.why} {wrong}, in partition {at[0]} at offset {at[1]}", expected=cut.expected,
+        got=cut.got, hint="mend what sends it, and publish the message again",
+    )  # fmt: skip
 
 
 def _reused() -> InvalidMessageError:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Final, Literal, TypeVar
 
 from consumers.following import follow
-from consumers.intake import Intake, Letter, name_of
+from consumers.intake import FLOODED, Intake, Letter, name_of
 from consumers.sequencer import inbox_of
 from consumers.wholeness import keys_fit
 from domain.errors import IntegrityError, NotFoundError
@@ -208,18 +208,20 @@ class Restore:
         known = self.refill.known([name for _, letter in found if letter and (name := name_of(letter))])
         parked, left = [], []
         for record, letter in found:
-            if letter is None or not self._ended(letter) or not (name := name_of(letter)):
+            day, stream = _said(record, "day"), _said(record, "waiting-for")
+            name = name_of(letter) if letter else None
+            if letter is None or not self._ended(letter) or (name is None and stream != self.intake.flood):
                 continue
             if name in known:
                 left.append(letter.id)
                 continue
-            known.add(name)
-            day, stream = _said(record, "day"), _said(record, "waiting-for")
+            if name is not None:
+                known.add(name)
             parked.append(
                 Parked(
                     id=letter.id,
-                    source=name[0],
-                    message_id=name[1],
+                    source=letter.content.source or "",
+                    message_id=letter.content.id or "",
                     waiting_for=stream,
                     waiting_name=self._called(letter, stream),
                     since=_said(record, "since") or _beginning(day),
@@ -244,8 +246,10 @@ class Restore:
         return letter is None or letter.at[1] < self._inbox.get(letter.at[0], 0)
 
     def _called(self, letter: Letter, stream: str) -> str:
-        """The thing of that stream as the message names it."""
+        """The thing of that stream as the message names it, or what else it waits for."""
         m, ids = letter.content, self.intake.ids
+        if stream == self.intake.flood:
+            return FLOODED
         if isinstance(m, Message):
             for cause in m.causes:
                 if ids.stream(cause.kind, m.force, cause.source, cause.ref) == stream:

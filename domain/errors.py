@@ -14,6 +14,7 @@ DEAD_LETTER_CODES: Final = (
     "field_invalid",
     "in_the_future",
     "too_large",
+    "unreadable",
     "id_reused",
     "personal_reference",
     "relation_not_allowed",

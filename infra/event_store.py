@@ -327,6 +327,21 @@ class SqlEventStore:
         rest = "parked_messages WHERE waiting_for IN (:[streams]) ORDER BY since, id"
         return self._rows(Parked, _PARKED, rest, streams=self._db.array(streams))
 
+    def waiting_by_source(self, stream: str) -> dict[str, int]:
+        """{source: how many messages of it wait for `stream`} (see the port)."""
+        rows = self._select(
+            "SELECT source, COUNT(*) AS n FROM parked_messages WHERE waiting_for = :stream GROUP BY source",
+            stream=stream,
+        )
+        return {row["source"]: row["n"] for row in rows}
+
+    def waiting_of(self, stream: str, source: str, limit: int) -> list[Parked]:
+        """At most `limit` of that source that wait for `stream`, oldest first."""
+        rest = (
+            "parked_messages WHERE waiting_for = :stream AND source = :source ORDER BY since, id LIMIT :limit"
+        )
+        return self._rows(Parked, _PARKED, rest, stream=stream, source=source, limit=limit)
+
     def parked(self, *, before: str, limit: int) -> list[Parked]:
         """At most `limit` messages that were parked before that instant, oldest first."""
         rest = "parked_messages WHERE since < :before ORDER BY since, id LIMIT :limit"
@@ -355,10 +370,15 @@ class SqlEventStore:
         [row] = self._select("SELECT COUNT(*) AS n FROM dead_letters WHERE status = 'open'")
         return int(row["n"])
 
-    def dead_letters_since(self, instant: str) -> int:
-        """How many messages have become dead letters after that instant."""
-        [row] = self._select("SELECT COUNT(*) AS n FROM dead_letters WHERE at > :instant", instant=instant)
-        return int(row["n"])
+    def dead_letters_since(self, instant: str, sources: Collection[str]) -> dict[str, int]:
+        """{source: how many of it have become dead letters after that instant} (see the port)."""
+        rows = self._select(
+            "SELECT COALESCE(source, '') AS source, COUNT(*) AS n FROM dead_letters"
+            " WHERE at > :instant AND COALESCE(source, '') IN (:[sources]) GROUP BY COALESCE(source, '')",
+            instant=instant,
+            sources=self._db.array(sources),
+        )
+        return {row["source"]: row["n"] for row in rows}
 
     def latest_set_aside(self) -> tuple[str | None, str | None]:
         """The latest `since` of a parked message and the latest `day` of a dead letter, if any."""

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     batch: int = Field(default=MOST, ge=1, le=MOST)
     """How many records a loop takes at once: more is faster, less is sooner visible to others."""
     dead_letters_ceiling: int = Field(default=10_000, ge=1)
-    """How many messages may become dead letters in an hour: intake stops before the next."""
+    """How many messages of one source may become dead letters in an hour; what more cannot be used waits."""
     kafka_servers: str | None = None
     """host:port,… of the Kafka cluster; without it, the local log in `dir`."""
     kafka_security_protocol: str = Field(
@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """On how many brokers `heard topics create` puts each partition."""
     disk_free: int = Field(default=1_000, ge=0)
     """Megabytes that have to be free where the data directory lies, else `heard doctor` complains."""
+    watchdog: int = Field(default=300, ge=1, le=1_000_000)
+    """After how many seconds in which none of its loops comes on a process ends itself."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Where `consume` serves /metrics and /healthz; without it, nowhere."""
     metrics_address: str = "127.0.0.1"

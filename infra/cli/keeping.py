@@ -170,9 +170,11 @@ def _letter(session: Session, id_: str) -> DeadLetter:
 
 
 def dead_show(session: Session, id_: str) -> dict[str, Any]:
-    """One dead letter with the body as it came."""
+    """One dead letter with the body as it came; of a `cut` one its beginning, and what the whole was."""
     letter = _letter(session, id_)
-    return _dead(letter) | {"body": session.installation.intake.body(letter).decode("utf-8", "replace")}
+    found = session.installation.intake.letter_of(letter.id, letter.day, letter.box)
+    cut = found.cut and {"size": found.cut.size, "digest": found.cut.digest}
+    return _dead(letter) | {"body": found.body.decode("utf-8", "replace"), "cut": cut}
 
 
 def dead_retry(session: Session, id_: str) -> dict[str, Any]:

@@ -368,10 +368,25 @@ def test_of_two_at_once_that_make_a_thing_and_begin_to_wait_for_it_one_is_refuse
         stores[0].commit(Work(positions={place: (at, at + 1)}))
 
 
-def test_how_many_dead_letters_came_after_an_instant_can_be_asked(store: EventStore) -> None:
+def test_how_many_dead_letters_of_a_source_came_after_an_instant_can_be_asked(store: EventStore) -> None:
     days = [f"2024-05-0{day}T09:00:00.000000Z" for day in (1, 2, 3)]
     store.commit(Work(dead=[dead(at[:10], at=at) for at in days]))
-    assert [store.dead_letters_since(at) for at in ("2024-05-01", *days)] == [3, 2, 1, 0]
+    store.commit(Work(dead=[replace(dead("d4", at=days[1]), source=None, message_id=None)]))
+    found = [store.dead_letters_since(at, ["/tests", "", "/none"]) for at in ("2024-05-01", *days)]
+    assert found == [{"/tests": 3, "": 1}, {"/tests": 2, "": 1}, {"/tests": 1}, {}]
+    assert store.dead_letters_since("2024-05-01", [""]) == {"": 1}
+
+
+def test_what_waits_for_the_same_is_told_by_source_and_given_oldest_first(store: EventStore) -> None:
+    days = [f"2024-05-0{day}T09:00:00.000000Z" for day in (3, 1, 2)]
+    mine = [parked(f"p{at[9]}", since=at) for at in days]
+    other = replace(parked("q1"), source="", message_id="")
+    store.commit(Work(parked=[*mine, other, parked("r1", waiting_for="D2")]))
+    flood = stream_of("D1")
+    assert store.waiting_by_source(flood) == {"/tests": 3, "": 1}
+    assert [p.id for p in store.waiting_of(flood, "/tests", 2)] == ["p1", "p2"]
+    assert store.waiting_of(flood, "", 9) == [other]
+    assert store.waiting_by_source(stream_of("D3")) == {}
 
 
 def test_dead_letters_are_told_oldest_first_and_by_status(store: EventStore) -> None:

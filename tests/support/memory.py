@@ -219,6 +219,15 @@ class MemoryEventStore:
         """See the port."""
         return [parked for parked in self._oldest_first() if parked.waiting_for in streams]
 
+    def waiting_by_source(self, stream: str) -> dict[str, int]:
+        """See the port."""
+        return Counter(parked.source for parked in self._parked.values() if parked.waiting_for == stream)
+
+    def waiting_of(self, stream: str, source: str, limit: int) -> list[Parked]:
+        """See the port."""
+        found = [p for p in self._oldest_first() if (p.waiting_for, p.source) == (stream, source)]
+        return found[:limit]
+
     def parked(self, *, before: str, limit: int) -> list[Parked]:
         """See the port."""
         return [parked for parked in self._oldest_first() if parked.since < before][:limit]
@@ -243,9 +252,10 @@ class MemoryEventStore:
         """See the port."""
         return len(self.dead_letters(status="open"))
 
-    def dead_letters_since(self, instant: str) -> int:
+    def dead_letters_since(self, instant: str, sources: Collection[str]) -> dict[str, int]:
         """See the port."""
-        return sum(letter.at > instant for letter in self._dead.values())
+        late = Counter(letter.source or "" for letter in self._dead.values() if letter.at > instant)
+        return {source: n for source, n in late.items() if source in sources}
 
     def latest_set_aside(self) -> tuple[str | None, str | None]:
         """See the port."""

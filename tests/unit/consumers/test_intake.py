@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 
-from consumers.intake import CEILING, Intake
+from consumers.intake import CEILING, FLOODED, Intake
 from domain.errors import (
     ConcurrencyError,
-    ConfigurationError,
     FencedError,
     HeardError,
     IntegrityError,
     InvalidMessageError,
     TransientError,
 )
+from domain.evidence.sealing import encrypt_body
 from domain.ids import Ids
 from infra.randomness import SeededRandomness
-from services.ports import DeadLetter, Outgoing, Parked, Record, Work
-from services.topics import DEAD_LETTERS, INBOX, PARKED
+from services.ports import Cut, DeadLetter, Outgoing, Parked, Record, Work
+from services.topics import DEAD_LETTERS, INBOX, KEPT, PARKED
 from tests.support.memory import MemoryEventStore, MemoryKeyStore, MemoryLog, MovableClock
-from tests.support.messages import Message, concern, message
+from tests.support.messages import SOURCE, Message, concern, message
 
 PARTITIONS = 3
 
@@ -117,37 +118,117 @@ def test_below_the_ceiling_what_cannot_be_used_stops_nobody(world: World) -> Non
     assert world.store.counts() == {"read": 4, "accepted": 1, "dead_letters": 3}
 
 
-def test_a_flood_of_what_cannot_be_used_stops_intake_before_the_message_that_is_too_many(
-    world: World,
-) -> None:
+def waiting(world: World) -> Counter[str]:
+    """How many messages of each source wait for fewer dead letters."""
+    return Counter(parked.source for parked in world.store.all_parked() if parked.waiting_name == FLOODED)
+
+
+def test_in_a_flood_that_source_is_set_aside_and_the_others_go_on(world: World) -> None:
+    for number in range(5):
+        world.report(concern(f"N{number}", kind="no such kind", source="/flood"))
+        world.report(concern(f"M{number}", kind="no such kind", source="/other"))
+        world.report(concern(f"G{number}", source="/flood"))
+    world.report_nonsense(2)
+    world.report(concern("N9", kind="no such kind", source="/flood"))
+    settle(world.intake(ceiling=5))
+    assert waiting(world) == {"/flood": 1}
+    assert world.refs() == {f"G{number}" for number in range(5)}
+    assert world.store.counts() == {"read": 18, "accepted": 5, "dead_letters": 12, "parked": 1}
+
+
+def test_what_says_no_source_is_a_source_of_its_own(world: World) -> None:
+    world.report_nonsense(10)
     world.report(concern("N1"))
-    world.report_nonsense(10)
-    with pytest.raises(ConfigurationError) as stopped:
-        settle(world.intake(ceiling=3))
-    assert "not_a_cloudevent" in stopped.value.got or "not_json" in stopped.value.got
-    assert "HEARD_DEAD_LETTERS_CEILING" in stopped.value.hint
-    assert world.store.counts() == {"read": 4, "accepted": 1, "dead_letters": 3}
+    settle(world.intake(ceiling=3))
+    assert waiting(world) == {"": 7}
+    assert world.store.counts() == {"read": 11, "accepted": 1, "dead_letters": 3, "parked": 7}
 
 
-def test_one_that_is_started_again_in_the_flood_stops_again_and_sets_nothing_aside(world: World) -> None:
-    world.report_nonsense(10)
+def test_whoever_is_started_again_in_the_flood_counts_on(world: World) -> None:
     for _ in range(3):
-        with pytest.raises(ConfigurationError):
-            settle(world.intake(ceiling=3))
-    assert world.store.counts()["dead_letters"] == 3
+        world.report_nonsense(4)
+        settle(world.intake(ceiling=3))
+    assert world.store.counts() == {"read": 12, "dead_letters": 3, "parked": 9}
     assert len(world.log.records[DEAD_LETTERS.name, 0]) <= 3
 
 
-def test_with_a_higher_ceiling_or_an_hour_later_it_goes_on_where_it_stopped(world: World) -> None:
+def test_with_a_higher_ceiling_or_an_hour_later_as_many_more_are_handled(world: World) -> None:
     world.report_nonsense(10)
-    with pytest.raises(ConfigurationError):
-        settle(world.intake(ceiling=3))
-    with pytest.raises(ConfigurationError):
-        settle(world.intake(ceiling=5))
-    assert world.store.counts()["dead_letters"] == 5
-    world.clock.advance(timedelta(hours=1))
+    settle(world.intake(ceiling=3))
     settle(world.intake(ceiling=5))
-    assert world.store.counts() == {"read": 10, "dead_letters": 10}
+    assert world.store.counts() == {"read": 10, "dead_letters": 5, "parked": 5}
+    world.clock.advance(timedelta(hours=1))
+    settle(world.intake(ceiling=3))
+    assert world.store.counts() == {"read": 10, "dead_letters": 8, "parked": 2}
+
+
+def test_what_waits_for_30_days_is_handled_whatever_the_ceiling(world: World) -> None:
+    world.report_nonsense(10)
+    settle(world.intake(ceiling=1))
+    world.clock.advance(timedelta(days=30, minutes=1))
+    settle(world.intake(ceiling=1))
+    assert world.store.counts() == {"read": 10, "dead_letters": 10, "parked": 0}
+    assert {letter.code for letter in world.store.dead_letters()} == {"not_json"}
+
+
+def test_what_was_set_aside_with_an_id_of_another_message_is_not_handled_as_that_one(world: World) -> None:
+    # given two that reuse the id of an event, of which one was too many
+    world.report(concern("N1", id="m1"))
+    world.report(concern("N2", id="m1"))
+    world.report(concern("N3", id="m1"))
+    settle(world.intake(ceiling=1))
+    assert waiting(world) == {SOURCE: 1}
+
+    # when they are handled again
+    settle(world.intake())
+
+    # then neither became an event
+    assert world.refs() == {"N1"}
+    assert [letter.code for letter in world.store.dead_letters()] == ["id_reused"] * 2
+
+
+# -- what is not given whole -----------------------------------------------------------------------
+
+CUT = Cut("too_large", "the value", "at most 262144 bytes", "600000 bytes", 600_000, "5e" * 32)
+
+
+def test_what_is_not_given_whole_is_a_dead_letter_that_holds_its_beginning_size_and_digest(
+    world: World,
+) -> None:
+    # given a record of which only the beginning can be had, between good ones
+    world.report(concern("N1"))
+    world.log.append([Outgoing(INBOX.name, b"", b"a" * KEPT, (), 0)])
+    record = world.log.records[INBOX.name, 0][-1]
+    world.log.records[INBOX.name, 0][-1] = replace(record, cut=CUT)
+    world.report(concern("N2"))
+
+    # when they are taken
+    intake = world.intake()
+    settle(intake)
+
+    # then the others are events, and its letter says what it was
+    assert world.refs() == {"N1", "N2"}
+    [unused] = world.store.dead_letters()
+    assert (unused.code, unused.reason) == (
+        "too_large",
+        "the value is too large, in partition 0 at offset 1: at most 262144 bytes",
+    )
+    dead = world.store.dead_letter(unused.id)
+    assert dead is not None
+    letter = intake.letter_of(dead.id, dead.day, dead.box)
+    assert (letter.body, letter.cut) == (b"a" * KEPT, CUT)
+
+    # and tried again it is what it was
+    assert intake.retry(dead) == "open"
+    assert world.store.counts() == {"read": 3, "accepted": 2, "dead_letters": 1}
+
+
+def test_a_box_that_was_written_before_opens(world: World) -> None:
+    intake, day = world.intake(), "2026-01-10"
+    stored = {"at": [1, 7], "body": b"a\nb".hex(), "headers": [["n", b"v".hex()]]}
+    box = encrypt_body(world.keys.day_key(day), b"id", orjson.dumps(stored), bytes(12))
+    letter = intake.letter_of("id", day, box)
+    assert (letter.body, letter.headers, letter.at) == (b"a\nb", (("n", b"v"),), (1, 7))
 
 
 # -- what fails half-way -------------------------------------------------------------------------
