@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -36,6 +36,8 @@ class Projector:
     probe: Probe = nothing
     batch: int = 1000
     tracer: Tracer = NO_TRACER
+    alive: Callable[[], None] = lambda: None
+    """Told during a rebuild, which may take hours, that it comes on."""
     _consumer: Consumer | None = None
     _marks: dict[tuple[str, int], Mark] = field(default_factory=dict)
 
@@ -48,7 +50,7 @@ class Projector:
         """
         if self._consumer is None:
             if missing := self.views.begin():
-                rebuild(self.log, self.views, missing)
+                rebuild(self.log, self.views, missing, alive=self.alive)
             self.views.retire()
             self._consumer = self.log.consumer(GROUP, [EVENTS.name, SEALED.name], self._start)
         records = self._consumer.poll(self.batch, timeout)
@@ -97,17 +99,24 @@ class Projector:
         log.info("projected", events=len(batch.events), sealed=len(batch.sealed))
 
 
-def rebuild(log_: Log, views: ViewStore, names: Sequence[str], *, batch: int = 10_000) -> None:
+def rebuild(
+    log_: Log,
+    views: ViewStore,
+    names: Sequence[str],
+    *,
+    batch: int = 10_000,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
     """Build views anew beside the live ones, up to the live positions, and swap them in.
 
     Readers and the live projector go on meanwhile. Where another rebuild begins later and is
-    ready earlier, its result stands.
+    ready earlier, its result stands. `alive` is told after each batch, and after the indexes of each view.
     """
     left = list(names)
     while left:
         generation = views.start(left)
         try:
-            with build(log_, views, left, generation, batch=batch) as db:
+            with build(log_, views, left, generation, batch=batch, alive=alive) as db:
                 for name in left:
                     views.swap(db, name, generation)
             left = []
@@ -124,7 +133,13 @@ def rebuild(log_: Log, views: ViewStore, names: Sequence[str], *, batch: int = 1
 
 @contextmanager
 def build(
-    log_: Log, views: ViewStore, names: Sequence[str], generation: int, *, batch: int = 10_000
+    log_: Log,
+    views: ViewStore,
+    names: Sequence[str],
+    generation: int,
+    *,
+    batch: int = 10_000,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Connection]:
     """Fold the log into a new generation; yields while it stands exactly where the live one does.
 
@@ -136,8 +151,10 @@ def build(
     while True:
         with views.reading() as db:
             live = views.marks(db, LIVE)
-        _load(log_, views, names, generation, marks, live, batch)
-        views.index(names, generation)
+        _load(log_, views, names, generation, marks, live, batch, alive)
+        for name in names:
+            views.index([name], generation)
+            alive()
         with views.writing() as db:
             live = views.held(db)
             views.hold(db, names, generation)
@@ -156,6 +173,7 @@ def _load(
     marks: dict[tuple[str, int], Mark],
     live: Marks,
     batch: int,
+    alive: Callable[[], None],
 ) -> None:
     """Fold everything up to `live`, a transaction a batch."""
     with no_search_for_cycles():
@@ -163,6 +181,7 @@ def _load(
             with views.writing() as db:
                 views.hold(db, names, generation)
                 _fold(views, db, names, generation, records, marks)
+            alive()
 
 
 def _up_to(log_: Log, live: Marks, marks: Marks, batch: int) -> Iterator[list[Record]]:

@@ -73,12 +73,14 @@ def run(
     stopped: Callable[[], bool] = lambda: False,
     wait: Callable[[float], None] = time.sleep,
     progress: Callable[[int], None] = lambda _: None,
+    alive: Callable[[], None] = lambda: None,
 ) -> int:
     """Step the loops in turn, until nothing is left to do or `stopped`; how much was handled.
 
     What is only transient is tried again, waiting longer each time, up to a limit; a loop whose
     role another process has taken over does the same, and stands by. Every other error ends the
-    run. The loops are closed at the end.
+    run. The loops are closed at the end. `progress` is told after each round how much was handled so
+    far, `alive` before each turn of a loop that the run has not come to a stand.
     """
     handled = 0
     failures: Counter[tuple[int, str]] = Counter()
@@ -86,6 +88,7 @@ def run(
     def tried(at: int, ask: Callable[[], int]) -> int:
         """What the loop answers; 1 if it failed for the moment, for then something may be left to do."""
         place = at, ask.__name__
+        alive()
         try:
             answer = ask()
         except RETRIED as error:

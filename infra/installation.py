@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine
 
@@ -26,9 +30,10 @@ from infra.key_store import SqliteKeyStore
 from infra.local_log import LocalLog
 from infra.randomness import SystemRandomness
 from infra.settings import Settings
+from infra.watchdog import Watchdog
 from projections.catalogue import VIEWS
 from projections.store import ViewStore
-from services.faults import POINTS, Probe, nothing
+from services.faults import POINTS, Probe
 from services.ports import Clock, Log
 from services.telemetry import NO_METER, NO_TRACER, Meter, Tracer
 
@@ -45,7 +50,8 @@ class Installation:
         self.settings = settings
         self.clock: Clock = SystemClock() if now is None else FixedClock(now)
         self.randomness = SystemRandomness()
-        self.probe = _probe()
+        self.watchdog = Watchdog(settings.watchdog)
+        self.probe = _probe(self.watchdog.alive)
         self.meter: Meter = NO_METER
         """Where the loops tell what they measure."""
         self.spans: SpanProcessor | None = None
@@ -94,7 +100,7 @@ class Installation:
             from infra.kafka_log import KafkaLog  # half a second that the embedded default need not wait
 
             return KafkaLog(self.settings.broker())
-        return LocalLog(self.dir / "log.db", keys=self.keys, randomness=self.randomness)
+        return LocalLog(self.dir / "log.db", keys=self.keys, randomness=self.randomness, clock=self.clock)
 
     @cached_property
     def store(self) -> SqlEventStore:
@@ -148,7 +154,7 @@ class Installation:
                 self.store, self.log, self.probe, self.settings.batch, self.tracer,
             ),
             "projector": lambda: Projector(
-                self.log, self.views, self.probe, self.settings.batch, self.tracer,
+                self.log, self.views, self.probe, self.settings.batch, self.tracer, self.watchdog.alive,
             ),
             "processes": lambda: Processes(
                 self.log, self.store, self.keys, self.views, self.clock, self.randomness,
@@ -171,22 +177,51 @@ class Installation:
             self.postgresql.dispose()
 
 
-def _probe(environment: Mapping[str, str] = os.environ) -> Probe:
-    """Die at the n-th time that a named point is reached: `HEARD_FAULT=intake.read:3`, for tests."""
-    point, _, count = environment.get("HEARD_FAULT", "").partition(":")
-    if not point:
-        return nothing
-    if point not in POINTS or not count.isdigit():
+def _killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hanging() -> None:
+    while True:
+        pass
+
+
+def _waiting() -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _seized() -> None:
+    deque(repeat(None), maxlen=0)  # for ever in C, where no other thread gets its turn
+
+
+_FAULTS: Final = {"kill": _killed, "hang": _hanging, "wait": _waiting, "seize": _seized}
+
+
+def _probe(alive: Callable[[], None], environment: Mapping[str, str] = os.environ) -> Probe:
+    """Say at each point that work goes on.
+
+    For tests, die at the n-th time that a named one is reached, `HEARD_FAULT=intake.read:3`, or hang there:
+    `:hang` behind it for Python code that goes round for ever, `:wait` for a wait, `:seize` for C code.
+    """
+    given = environment.get("HEARD_FAULT", "")
+    if not given:
+        return lambda _: alive()
+    point, count, how = (*given.split(":"), "kill", "")[:3]
+    if point not in POINTS or not count.isdigit() or how not in _FAULTS:
         raise ConfigurationError(
-            "HEARD_FAULT names no point", expected="POINT:N", got=point, hint=f"one of {', '.join(POINTS)}"
-        )
+            "HEARD_FAULT names no point", expected=f"POINT:N or POINT:N:{'|'.join(_FAULTS)}", got=given,
+            hint=f"one of {', '.join(POINTS)}",
+        )  # fmt: skip
     left = int(count)
 
     def reached(name: str) -> None:
         nonlocal left
+        alive()
         if name == point:
             left -= 1
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                sys.stderr.write(f"{how} at {point}\n")
+                _FAULTS[how]()
 
     return reached

@@ -19,6 +19,7 @@ from projections.store import LIVE
 from services.telemetry import (
     DEAD_LETTERS_OPEN,
     DUTIES_OVERDUE,
+    INBOX_OLDEST,
     LOOKED_AT,
     LOOP_LAG,
     MESSAGES,
@@ -26,6 +27,7 @@ from services.telemetry import (
     VIEW_LAG_EVENTS,
     VIEW_LAG_SECONDS,
 )  # fmt: skip
+from services.topics import INBOX
 
 INTERVAL: Final = 15.0
 """Seconds between two readings of the gauges."""
@@ -63,6 +65,9 @@ def read_off(i: Installation) -> None:
         meter.set(MESSAGES, counts.get(outcome, 0), outcome)
     meter.set(PARKED, counts.get("parked", 0))
     meter.set(DEAD_LETTERS_OPEN, i.store.open_dead_letters())
+    waited = {each.partition: each.seconds(now) for each in lag.standing(i.log, i.store)}
+    for partition in range(i.log.partitions(INBOX.name)):
+        meter.set(INBOX_OLDEST, waited.get(partition, 0), str(partition))
     with i.views.reading() as db:
         live, marks, theirs = i.views.live(db), i.views.marks(db, LIVE), i.views.marks(db, processes.GROUP)
     views = lag.of_reader(i.log, marks, now)

@@ -1,4 +1,4 @@
-"""At which named points may a process die? Tests kill it there; nothing else uses them."""
+"""At which named points may a process die or hang? Tests have it do so; each also says that work goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 Probe: TypeAlias = Callable[[str], None]
-"""Told that a named point is reached; obliged to return, unless the process is to end there."""
+"""Told that a named point is reached; obliged to return, unless the process is to end or to hang there."""
 
 POINTS: Final = (
     "intake.read",
@@ -32,4 +32,4 @@ POINTS: Final = (
 
 
 def nothing(point: str) -> None:
-    """The probe of every real run."""
+    """The probe where nobody asks."""

@@ -59,6 +59,11 @@ MESSAGES: Final = Metric(
 LOOP_LAG: Final = Metric(
     "heard_loop_lag_records", "gauge", "records", "what a loop has still to handle", ("loop",)
 )
+INBOX_OLDEST: Final = Metric(
+    "heard_inbox_oldest_seconds", "gauge", "seconds",
+    "how long the first message of a partition of the inbox has waited for intake; 0 if none waits",
+    ("partition",),
+)  # fmt: skip
 VIEW_LAG_EVENTS: Final = Metric(
     "heard_view_lag_events", "gauge", "events", "published events that a read model does not show yet",
     ("view",),
@@ -76,7 +81,7 @@ LOOKED_AT: Final = Metric(
 
 METRICS: Final = (
     BATCH_RECORDS, BATCH_SECONDS, BATCHES_FAILED, DEAD_LETTERS, DEAD_LETTERS_OPEN, PARKED, MESSAGES,
-    LOOP_LAG, VIEW_LAG_EVENTS, VIEW_LAG_SECONDS, DUTIES_OVERDUE, LOOKED_AT,
+    LOOP_LAG, INBOX_OLDEST, VIEW_LAG_EVENTS, VIEW_LAG_SECONDS, DUTIES_OVERDUE, LOOKED_AT,
 )  # fmt: skip
 
 

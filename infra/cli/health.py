@@ -23,7 +23,7 @@ from services.topics import INBOX
 
 ENDED = ("accepted", "no_change", "duplicates", "parked", "dead_letters")
 LATE: Final = 60.0
-"""Seconds that a published event may wait for its read models."""
+"""Seconds that a message may wait for intake, and a published event for its read models."""
 APART: Final = timedelta(seconds=5)
 """By how much Heard's clock and another may differ."""
 POSTGRESQL: Final = 15
@@ -92,6 +92,8 @@ def examine(session: Session) -> tuple[dict[str, Any], list[HeardError]]:
     tables = ("database", "migrations", *local)
     look.at("clock", _clock, *tables)
     look.at("record", _record, "key store", *tables, "topics")
+    look.at("intake", _intake, *tables, "topics")
+    look.at("sources", _sources, *tables)
     look.at("balance", _balance, *tables)
     look.at("read models", _read_models, *tables)
     look.at("lag", _lag, *tables, "topics", "read models")
@@ -206,6 +208,37 @@ def _record(i: Installation) -> Found:
     broken = [error.message + f" ({error.hint})" for error in faults(i.log, i.store, i.ids)]
     detail = "; ".join(broken) or "topics, event store and keys fit each other"
     return Found(not broken, detail, "restore what is missing from its backup")
+
+
+def _intake(i: Installation) -> Found:
+    """Whether the inbox is taken. Where it is not, the oldest message says where intake stands."""
+    now = i.clock.now()
+    late = [each for each in lag.standing(i.log, i.store) if each.seconds(now) > LATE]
+    if not late:
+        return Found(True, f"no message has waited for more than {LATE:.0f} s")
+    told = [
+        f"{INBOX.name}/{each.partition} stands at offset {each.offset} since"
+        f" {each.since:%Y-%m-%d %H:%M:%S} UTC, {each.records} wait"
+        for each in sorted(late, key=lambda each: -each.seconds(now))
+    ]
+    return Found(
+        False,
+        "; ".join(told),
+        "heard consume intake; where it runs and stays at this offset, its log says what it meets there;"
+        " where it comes on it is only slow: start more of them",
+    )
+
+
+def _sources(i: Installation) -> Found:
+    waiting = sorted(i.store.waiting_by_source(i.intake.flood).items(), key=lambda each: -each[1])
+    told = [f"{count} of {source or 'those that do not say it'}" for source, count in waiting[:5]]
+    more = f", and {len(waiting) - 5} sources more" if len(waiting) > 5 else ""
+    return Found(
+        not waiting,
+        f"messages that cannot be used wait: {', '.join(told)}{more}" if waiting else "none is set aside",
+        "`heard dead-letters list` says what is wrong with those before them: mend what sends them, or update"
+        " Heard; they are handled again by themselves",
+    )
 
 
 def _balance(i: Installation) -> Found:

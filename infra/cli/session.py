@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from types import FrameType
 
 from consumers.following import behind
 from consumers.running import Loop, run
@@ -18,6 +16,7 @@ from infra import databases
 from infra.cli.output import say
 from infra.installation import Installation
 from infra.settings import Settings
+from infra.watchdog import Ending
 from projections.store import LIVE, Mark
 from services.erasure import Erasure
 from services.questions import Questions
@@ -32,6 +31,7 @@ class Session:
     now: datetime | None = None
     makes: bool = False
     """Whether this call may begin a new installation."""
+    _ending: Ending = field(default_factory=Ending, init=False)
 
     @cached_property
     def installation(self) -> Installation:
@@ -76,16 +76,11 @@ class Session:
     def consume(
         self, loops: Sequence[Loop], *, until_idle: bool, went_round: Callable[[], None] = lambda: None
     ) -> int:
-        """Run the loops; an interrupt or a termination ends them after the batch in hand."""
+        """Run the loops; an interrupt or a termination ends them after the batch in hand.
+
+        It ends the process where that, and all that follows up to `close`, takes more than a few seconds.
+        """
         i = self.installation
-        require_whole(i.log, i.store, i.ids)
-        stopped = False
-
-        def stop(_: int, __: FrameType | None) -> None:
-            nonlocal stopped
-            stopped = True
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         told = 0
 
         def progress(handled: int) -> None:
@@ -95,11 +90,15 @@ class Session:
                 told = handled
                 say(f"{handled:,} handled so far")
 
-        try:
-            return run(loops, until_idle=until_idle, stopped=lambda: stopped, progress=progress)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with i.watchdog.watching(), self._ending.heeding():
+            require_whole(i.log, i.store, i.ids)
+            return run(
+                loops,
+                until_idle=until_idle,
+                stopped=lambda: self._ending.asked,
+                progress=progress,
+                alive=i.watchdog.alive,
+            )
 
     @contextmanager
     def watched(self, port: int | None) -> Iterator[Callable[[], None]]:
@@ -122,5 +121,8 @@ class Session:
 
     def close(self) -> None:
         """Release what was opened."""
-        if "installation" in self.__dict__:
-            self.installation.close()
+        try:
+            if "installation" in self.__dict__:
+                self.installation.close()
+        finally:
+            self._ending.over()

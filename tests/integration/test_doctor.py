@@ -17,6 +17,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from sqlalchemy.engine import make_url
 
+from consumers import lag
 from infra.cli import health
 from infra.cli.session import Session
 from infra.settings import Settings
@@ -29,7 +30,7 @@ from tests.support.requires import absent
 
 NAMES = [
     "data directory", "disk", "files", "key store", "database", "broker", "topics", "clock", "record",
-    "balance", "read models", "lag", "dead letters", "waiting messages",
+    "intake", "sources", "balance", "read models", "lag", "dead letters", "waiting messages",
 ]  # fmt: skip
 ON_POSTGRESQL = [*NAMES[:7], "migrations", *NAMES[7:]]
 SOME_SECONDS = 20.0
@@ -137,6 +138,47 @@ def test_events_that_wait_too_long_for_their_read_models_are_a_finding(
     assert checks["lag"]["detail"].startswith("1 events behind")
 
 
+def examined(folder: Path, at: datetime) -> dict[str, Any]:
+    """What the doctor says of intake at that time."""
+
+    class Then:
+        def now(self) -> datetime:
+            return at
+
+    with session(folder) as opened:
+        opened.installation.clock = Then()
+        checks = health.doctor(opened)["checks"]
+    (found,) = (check for check in checks if check["name"] == "intake")
+    return dict(found)
+
+
+def test_messages_that_nobody_takes_are_a_finding_that_says_where_intake_stands_and_since_when(
+    folder: Path,
+) -> None:
+    assert heard("publish", "-", dir=folder, stdin=lines([concern("N2"), concern("N3")])).code == 0
+    with session(folder) as opened:
+        (stands,) = lag.standing(opened.installation.log, opened.installation.store)
+    assert stands.since is not None
+    assert examined(folder, stands.since + timedelta(seconds=health.LATE))["ok"]
+
+    found = examined(folder, stands.since + timedelta(seconds=health.LATE + 1))
+    assert not found["ok"]
+    assert found["detail"] == (
+        f"heard.inbox.v1/{stands.partition} stands at offset {stands.offset}"
+        f" since {stands.since:%Y-%m-%d %H:%M:%S} UTC, 2 wait"
+    )
+    assert found["remedy"].startswith("heard consume intake; ")
+
+    assert heard("consume", "--until-idle", dir=folder).code == 0
+    assert examined(folder, stands.since + timedelta(days=1))["ok"]
+
+
+def test_messages_that_came_a_moment_ago_or_under_a_later_clock_are_no_finding(folder: Path) -> None:
+    assert heard("publish", "-", dir=folder, stdin=lines([concern("N2")])).code == 0
+    assert failed(asked(folder)[1]) == set()
+    assert examined(folder, datetime(2026, 1, 1, tzinfo=UTC))["ok"]
+
+
 # -- servers -------------------------------------------------------------------------------------
 
 
@@ -144,7 +186,7 @@ def test_a_broker_where_nobody_listens_leaves_the_other_checks(folder: Path) -> 
     env = {"HEARD_KAFKA_SERVERS": f"127.0.0.1:{free_port()}", "HEARD_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
     answer, checks = asked(folder, env)
     assert (answer.code, answer.error["code"]) == (3, "transient")
-    assert failed(checks) == {"broker", "topics", "record", "lag", "waiting messages"}
+    assert failed(checks) == {"broker", "topics", "record", "intake", "lag", "waiting messages"}
     assert answer.error["got"] == "connections are refused"
     assert "HEARD_KAFKA_SERVERS" in checks["broker"]["remedy"]
     assert answer.json["messages"] == {
@@ -208,7 +250,7 @@ def test_a_broker_is_looked_at_with_its_topics_and_missed_when_it_stops(tmp_path
         answer, checks = asked(data, env)
         assert (answer.code, answer.error["next"]) == (3, "heard topics create")
         assert checks["broker"]["ok"]
-        assert failed(checks) == {"topics", "record", "lag", "waiting messages"}
+        assert failed(checks) == {"topics", "record", "intake", "lag", "waiting messages"}
 
         for file in data.glob("*"):
             file.unlink()
@@ -229,7 +271,7 @@ def test_a_broker_is_looked_at_with_its_topics_and_missed_when_it_stops(tmp_path
         running.kill()
         answer, checks = asked(data, env)
         assert (answer.code, answer.error["code"]) == (3, "transient")
-        assert failed(checks) == {"broker", "topics", "record", "lag", "waiting messages"}
+        assert failed(checks) == {"broker", "topics", "record", "intake", "lag", "waiting messages"}
         assert answer.json["messages"]["read"] == 1
 
 
@@ -239,3 +281,23 @@ def test_a_database_that_is_not_migrated_is_a_finding(folder: Path, postgresql_s
     assert answer.code == 3
     assert checks["database"]["ok"]
     assert checks["migrations"]["remedy"].startswith("heard migrate")
+
+
+def test_a_source_that_is_set_aside_is_named_with_what_waits(folder: Path) -> None:
+    # given four messages of a source that cannot be used, where two in an hour are borne
+    env = {"HEARD_DEAD_LETTERS_CEILING": "2"}
+    bad = [concern(f"B{n}", source="/flood") | {"type": "heard.nothing.like_it.v1"} for n in range(4)]
+    assert heard("publish", "--unchecked", "-", dir=folder, stdin=lines(bad)).json["sent"] == 4
+    assert heard("consume", "--until-idle", dir=folder, env=env).code == 0
+
+    # then the doctor says how many wait, and it is not well
+    answer, checks = asked(folder)
+    assert failed(checks) == {"sources"}
+    assert checks["sources"]["detail"] == "messages that cannot be used wait: 2 of /flood"
+    assert answer.json["messages"]["balanced"]
+
+    # and with a higher ceiling they are handled by themselves
+    assert heard("consume", "--until-idle", dir=folder).code == 0
+    answer, checks = asked(folder)
+    assert failed(checks) == set()
+    assert (answer.json["messages"]["parked"], answer.json["messages"]["dead_letters"]) == (0, 4)

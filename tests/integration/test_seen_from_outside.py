@@ -160,6 +160,24 @@ def test_messages_that_nobody_took_are_the_lag_of_intake(installation: Installat
     assert read(meter.text().decode())["heard_loop_lag_records"]["intake",] == 4
 
 
+def test_the_first_message_that_nobody_took_says_for_how_long_a_partition_has_waited(
+    installation: Installation,
+) -> None:
+    meter = measured(installation)
+    consumed(installation)
+    installation.log.append([Outgoing(INBOX.name, b"", b"{}", partition=2)])
+    installation.clock = FixedClock(installation.clock.now() + timedelta(seconds=90))
+    installation.log.append([Outgoing(INBOX.name, b"", b"{}", partition=2)])
+    read_off(installation)
+    stands = read(meter.text().decode())["heard_inbox_oldest_seconds"]
+    run(installation.loops(), until_idle=True)
+    read_off(installation)
+    level = read(meter.text().decode())["heard_inbox_oldest_seconds"]
+
+    assert stands == {("0",): 0, ("1",): 0, ("2",): 90, ("3",): 0}
+    assert level == dict.fromkeys(stands, 0)
+
+
 def test_a_duty_is_counted_as_overdue_once_its_time_is_past(installation: Installation) -> None:
     meter = measured(installation)
     consumed(installation)

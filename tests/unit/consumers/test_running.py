@@ -91,6 +91,21 @@ def test_a_loop_that_can_never_be_asked_ends_the_run() -> None:
         run_until_idle(Scripted(asking_fails=10 * PATIENCE))
 
 
+def test_before_each_turn_of_a_loop_it_says_that_it_has_not_come_to_a_stand() -> None:
+    turns: list[str] = []
+
+    class Turning(Scripted):
+        def step(self, timeout: float = 0.0) -> int:
+            turns.append("step")
+            return super().step(timeout)
+
+    loops = [Turning([2, *failing(TransientError("busy"), 2)]), Turning([1, 0, 4])]
+    run(loops, until_idle=True, wait=lambda _: None, alive=lambda: turns.append("alive"))
+    at = [place for place, turn in enumerate(turns) if turn == "step"]
+    assert len(at) > 6
+    assert {turns[place - 1] for place in at} == {"alive"}
+
+
 def test_a_loop_that_keeps_being_fenced_asks_for_its_role_anew() -> None:
     loop = Scripted([*failing(FencedError("another has it"), 5), 1])
     run_until_idle(loop)
