@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -125,7 +125,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
                 self._buffer, self._pos = bytearray(unpacked), 0
                 return
             whole = _cut("too_large", what, f"at most {MAX_UNPACKED} bytes when unpacked", "more", packed)
-        self._whole = self._record(self.last_offset, self._stamp or self.first_timestamp, whole)
+        self._whole = self._cut_record(self.last_offset, self._stamp or self.first_timestamp, whole)
         self._buffer, self._pos, self._num_records = bytearray(), 0, 1
 
     def _read_msg(self, *arguments: Any) -> DefaultRecord:
@@ -144,7 +144,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         except (IndexError, ValueError) as error:
             # All that is left belongs to it, for nobody can say where the next one begins.
             self._pos, self._next_record_index = len(buffer), self._num_records - 1
-            return self._record(self.last_offset, stamp, _unreadable(error, buffer[begin:]))
+            return self._cut_record(self.last_offset, stamp, _unreadable(error, buffer[begin:]))
         self._pos = end
         try:
             later, at = decode_varint(buffer, at + 1)  # behind a byte of attributes, which mean nothing
@@ -157,27 +157,19 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             for _ in range(count if count <= MAX_HEADERS else 0):
                 name, at = _field(buffer, at)
                 content, at = _field(buffer, at)
-                headers.append((name, content))
+                headers.append(((name or b"").decode(), content or b""))
             if length > MAX_BESIDE or count > MAX_HEADERS:  # else it is within every limit
-                beside = len(key or b"") + sum(len(n or b"") + len(c or b"") for n, c in headers)
+                beside = len(key or b"") + sum(len(n.encode()) + len(c) for n, c in headers)
                 if over := self._topic.over(len(value or b""), beside, count):
-                    return self._record(offset, stamp, _cut("too_large", *over, value or b""))
+                    return self._cut_record(offset, stamp, _cut("too_large", *over, value or b""))
             if at != end:
                 raise ValueError("it does not end where it says")
-            named = [((name or b"").decode(), content or b"") for name, content in headers]
         except (IndexError, ValueError) as error:
-            return self._record(offset, stamp, _unreadable(error, buffer[begin:end]))
-        return self._record(offset, stamp, value, key, named)
+            return self._cut_record(offset, stamp, _unreadable(error, buffer[begin:end]))
+        return DefaultRecord(length, offset, stamp, None, key, value, headers)
 
-    def _record(
-        self,
-        offset: int,
-        stamp: int,
-        value: bytes | None,
-        key: bytes | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> DefaultRecord:
-        return DefaultRecord(0, offset, stamp, None, key, value, headers)
+    def _cut_record(self, offset: int, stamp: int, beginning: _Beginning) -> DefaultRecord:
+        return DefaultRecord(len(beginning), offset, stamp, None, None, beginning, ())
 
 
 def _field(buffer: bytearray, at: int) -> tuple[bytes | None, int]:
