@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import chain
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import orjson
-from pydantic import BaseModel, StringConstraints, ValidationError
+from pydantic import BaseModel, FailFast, StringConstraints, ValidationError
 
+from consumers.shape import Path, TooMuch, outside_strings, shape_of, too_many_holders
 from domain.catalogue import AGGREGATES, EVENTS, OWN
 from domain.errors import InvalidMessageError
 from domain.event import MAX_CAUSES, Reported
@@ -69,18 +69,24 @@ class Head(Value):
     """When it happened."""
     actor: _Actor
     """Who did it: a role, and a reference where one person is meant."""
-    causes: tuple[_Cause, ...] = ()
+    causes: Annotated[tuple[_Cause, ...], FailFast()] = ()
     """What it rests on."""
     contributor: _Contributor | None = None
     """Who brought it."""
 
 
 _HEAD: Final = frozenset(Head.model_fields)
+_ATTRIBUTES: Final = frozenset({"specversion", "id", "source", "type", "time", "datacontenttype", "data"})
+_DEEPEST: Final = 8
+"""As many steps as a field's path says; Heard knows no field that lies deeper."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A record that cannot become a message, and why; source and id as far as they are known."""
+    """A record that cannot become a message, and why; source and id as far as they are known.
+
+    The error has neither traceback nor context: many are kept, and nothing of a body with them.
+    """
 
     source: str | None
     id: str | None
@@ -96,13 +102,12 @@ def read(
     id_: str | None = None
     fingerprint: str | None = None
     try:
-        attributes = _attributes(value or b"", dict(headers))
-        same = _same(attributes)
-        fingerprint = ids.fingerprint(same)
+        attributes, nul = _attributes(value or b"", tuple(headers))
+        fingerprint = ids.fingerprint(_same(attributes))
         source, id_ = _identity(attributes)
-        # Where the text has no such escape there is nothing to look for, value by value.
-        return _message(attributes, source, id_, fingerprint, now, may_hold_nul="\\u0000" in same)
+        return _message(attributes, source, id_, fingerprint, now, nul)
     except InvalidMessageError as error:
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         if fingerprint is None:
             fingerprint = ids.fingerprint((value or b"").decode("latin-1"))
         return Unusable(source, id_, fingerprint, error)
@@ -120,25 +125,58 @@ def _same(attributes: Mapping[str, Any]) -> str:
         ) from None  # fmt: skip
 
 
-def _attributes(value: bytes, headers: Mapping[str, bytes]) -> dict[str, Any]:
-    binary = not headers.get("content-type", STRUCTURED).startswith(STRUCTURED)
+def _attributes(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[dict[str, Any], Path | None]:
+    """The attributes, `data` among them; and where text holds U+0000, if it does."""
+    named = dict(headers)
+    binary = not named.get("content-type", STRUCTURED).startswith(STRUCTURED)
+    if len(named) < len(headers):
+        used = [name for name, _ in headers if name == "content-type" or (binary and name.startswith("ce_"))]
+        if len(set(used)) < len(used):
+            _not_a_cloudevent("each header once", "two headers of one name")
+    outside = outside_strings(value)
+    if (holders := too_many_holders(outside)) is not None:
+        _too_much(holders, None)
+    document = _parsed(value)
+    if binary:
+        attributes: dict[str, Any] = {
+            name.removeprefix("ce_"): _utf8(text) for name, text in named.items() if name.startswith("ce_")
+        }
+        attributes["data"] = document
+        attributes["datacontenttype"] = _utf8(named["content-type"])
+    elif isinstance(document, dict):
+        attributes = document
+    else:
+        _not_a_cloudevent("a JSON object", type(document).__name__)
+    shape = shape_of(document, ("data",) if binary else (), may_hold_nul=b"\\u0000" in value)
+    if isinstance(shape, TooMuch):
+        _too_much(shape, attributes.get("type"))
+    if shape.names != outside.count(b":"):
+        raise InvalidMessageError(
+            "not_json", "a name stands twice in one object", expected="each name once in its object",
+            got="a name twice", hint="other parsers may read the other value: send the one that is meant",
+        )  # fmt: skip
+    return attributes, shape.nul
+
+
+def _parsed(value: bytes) -> Any:
     try:
-        document = orjson.loads(_utf8(value).encode())
+        return orjson.loads(_utf8(value).encode())
     except orjson.JSONDecodeError:
         raise InvalidMessageError(
             "not_json", "the body is not JSON", expected="one JSON document",
             got=f"{len(value)} bytes", hint="check the line with a JSON parser",
         ) from None  # fmt: skip
-    if binary:
-        attributes: dict[str, Any] = {
-            name.removeprefix("ce_"): _utf8(text) for name, text in headers.items() if name.startswith("ce_")
-        }
-        attributes["data"] = document
-        attributes["datacontenttype"] = _utf8(headers["content-type"])
-        return attributes
-    if not isinstance(document, dict):
-        _not_a_cloudevent("a JSON object", type(document).__name__)
-    return document
+
+
+def _too_much(found: TooMuch, type_: object) -> NoReturn:
+    if found.path == ("data", "causes"):
+        _too_many_causes(found.got)
+    model = EVENTS.get(type_) if isinstance(type_, str) else None
+    raise InvalidMessageError(
+        "field_invalid", "there is more in it than any message has",
+        field=_field(found.path, _names(model or Head)), expected=found.expected,
+        got=found.got, hint="heard schema show TYPE",
+    )  # fmt: skip
 
 
 def _utf8(value: bytes) -> str:
@@ -180,8 +218,7 @@ def _message(
     id_: str,
     fingerprint: str,
     now: datetime,
-    *,
-    may_hold_nul: bool,
+    nul: Path | None,
 ) -> Message:
     event_type = _event_type(attributes["type"])
     content = _content_type(attributes)
@@ -198,8 +235,11 @@ def _message(
             "field_missing" if data is None else "field_invalid", "the message has no data object",
             field="data", expected="an object", got=_shown(data),
         )  # fmt: skip
-    if may_hold_nul:
-        _no_nul(data, "data", _names(event_type))
+    if nul is not None:
+        raise InvalidMessageError(
+            "field_invalid", "text holds the character U+0000", field=_field(nul, _names(event_type)),
+            expected="text without U+0000", got="text with it",
+        )  # fmt: skip
     _references_are_not_personal(data)
     head = _validated(Head, {name: given for name, given in data.items() if name in _HEAD})
     own = {name: given for name, given in data.items() if name not in _HEAD or name == "ref"}
@@ -290,21 +330,6 @@ def _in_the_future(field: str) -> NoReturn:
     )  # fmt: skip
 
 
-def _no_nul(given: object, path: str, names: Container[str]) -> None:
-    if isinstance(given, str) and "\x00" in given:
-        raise InvalidMessageError(
-            "field_invalid", "text holds the character U+0000", field=path,
-            expected="text without U+0000", got="text with it",
-        )  # fmt: skip
-    if isinstance(given, dict):
-        for name, inner in given.items():
-            _no_nul(name, path, names)
-            _no_nul(inner, f"{path}.{_named(name, names)}", names)
-    elif isinstance(given, list):
-        for at, inner in enumerate(given):
-            _no_nul(inner, f"{path}.{at}", names)
-
-
 def _references_are_not_personal(data: Mapping[str, Any]) -> None:
     _not_personal("data.ref", data.get("ref"))
     for name in ("actor", "contributor"):
@@ -339,8 +364,7 @@ def _validated(model: type[_ModelT], fields: Mapping[str, Any]) -> _ModelT:
         return model.model_validate_json(orjson.dumps(fields), strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        names = _names(model)
-        field = ".".join(["data", *(_named(part, names) for part in first["loc"])])
+        field = _field(("data", *first["loc"]), _names(model))
         missing = first["type"] == "missing"
         raise InvalidMessageError(
             "field_missing" if missing else "field_invalid",
@@ -352,15 +376,16 @@ def _validated(model: type[_ModelT], fields: Mapping[str, Any]) -> _ModelT:
         ) from None
 
 
-def _named(part: object, names: Container[str]) -> str:
+def _field(path: Path, names: Container[str]) -> str:
     # A field that Heard does not know has a name that upstream chose: it may hold anything.
-    return str(part) if isinstance(part, int) or part in names else "?"
+    return ".".join(str(part) if isinstance(part, int) or part in names else "?" for part in path[:_DEEPEST])
 
 
 @cache
 def _names(model: type[BaseModel]) -> frozenset[str]:
-    """What a message's fields may be called, at any depth: those of every message, and the model's own."""
-    return frozenset(chain.from_iterable(_properties(m.model_json_schema()) for m in (Head, model)))
+    """What a message's fields may be called, at any depth: the envelope's, every message's, the model's."""
+    schemas = (m.model_json_schema() for m in (Head, model))
+    return _ATTRIBUTES.union(*map(_properties, schemas))
 
 
 def _properties(schema: object) -> Iterator[str]:
@@ -410,8 +435,12 @@ def _not_too_many(causes: Iterable[Reference]) -> None:
     # Before anything is looked up: what could never be written shall not wait for what it refers to.
     named = {(cause.relation, cause.kind, cause.source, cause.ref) for cause in causes}
     if len(named) > MAX_CAUSES:
-        raise InvalidMessageError(
-            "too_large", "it rests on too much", field="data.causes",
-            expected=f"at most {MAX_CAUSES} causes", got=str(len(named)),
-            hint="report part of it first: heard.decision.inputs_weighed.v1 takes further inputs",
-        )  # fmt: skip
+        _too_many_causes(str(len(named)))
+
+
+def _too_many_causes(got: str) -> NoReturn:
+    raise InvalidMessageError(
+        "too_large", "it rests on too much", field="data.causes",
+        expected=f"at most {MAX_CAUSES} causes", got=got,
+        hint="report part of it first: heard.decision.inputs_weighed.v1 takes further inputs",
+    )  # fmt: skip
