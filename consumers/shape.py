@@ -1,7 +1,7 @@
 """Is this document of a shape that is worth reading?
 
-Asked of the text before it is parsed, and of what was parsed before anything else works on it: what
-reading costs rests on how many values there are, far more than on how long they are.
+Asked before anything else works on it. What reading costs rests on how many values there are, far more
+than on how long they are; and what stands in it twice is not the same to every reader.
 """
 
 from __future__ import annotations
@@ -15,73 +15,85 @@ VALUES: Final = 5_000
 """As many values as a body may have in all; a message with 500 causes and 500 areas has about 4,000."""
 
 Path = tuple[str | int, ...]
-"""Names and indexes, from the document's root."""
+"""Names and indexes, from the message's root."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooMuch:
-    """A list, an object or a whole document that holds too much; the root's path is empty."""
+    """A list, an object or a whole document that holds too much; of the document the path is empty."""
 
     path: Path
     expected: str
     got: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What one look at a document found."""
-
-    names: int
-    """How many names its objects have, at all depths."""
-    nul: Path | None
-    """Where a name or text first holds U+0000."""
+def is_small(body: bytes) -> bool:
+    """Whether a JSON text has so few commas and brackets that nothing in it can be too much."""
+    return body.count(b",") + _holders(body) < MEMBERS
 
 
-def outside_strings(text: bytes) -> bytes:
-    """What a JSON text has outside its strings: each colon follows a name, each bracket opens or closes.
+def too_many_holders(body: bytes) -> TooMuch | None:
+    """Whether a JSON text has more lists and objects than VALUES: parsing those is what takes long.
 
-    Of a text that is not JSON it may be anything.
+    A body that is not JSON may be said to have too many.
     """
-    # Without pairs of backslashes those that are left each escape what follows: here only quotes matter.
-    return b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
-
-
-def too_many_holders(outside: bytes) -> TooMuch | None:
-    """Whether there are more lists and objects than a body may have values, by `outside_strings`."""
-    found = outside.count(b"[") + outside.count(b"{")
+    if _holders(body) <= VALUES:
+        return None
+    found = _holders(_outside_strings(body))
     return _too_many_values(found) if found > VALUES else None
 
 
-def shape_of(document: object, root: Path, *, may_hold_nul: bool) -> Shape | TooMuch:
-    """One look at a parsed document, breadth first; it ends at the first list or object with too much.
+def looked_at(document: object, root: Path) -> Path | TooMuch | None:
+    """Where text first holds U+0000, or the first list or object with too much in it, or None.
 
-    `root` is the document's own path.
+    `root` is the document's own path. One look, breadth first, that ends as soon as there is too much.
     """
     if not isinstance(document, dict | list):
-        return Shape(0, None)
+        return None
     holders: list[Any] = [document]
     above: list[tuple[int, str | int]] = [(0, "")]  # of each: which one holds it, and under what name
-    names = values = 0
-    nul = None
-    for at, holder in enumerate(holders):  # it grows meanwhile
-        many = len(holder)
-        is_list = type(holder) is list
-        if many > MEMBERS:
-            what = "values in a list" if is_list else "names in an object"
-            return TooMuch(_path(root, above, at), f"at most {MEMBERS} {what}", str(many))
-        values += many
+    values = 0
+    nul: Path | None = None
+    for at, holder in enumerate(holders):  # they grow meanwhile
+        named = isinstance(holder, dict)
+        if len(holder) > MEMBERS:
+            what = "names in an object" if named else "values in a list"
+            return TooMuch(_path(root, above, at), f"at most {MEMBERS} {what}", str(len(holder)))
+        values += len(holder)
         if values > VALUES:
             return _too_many_values(values)
-        names += 0 if is_list else many
-        for name, inner in enumerate(holder) if is_list else holder.items():
-            if type(inner) is dict or type(inner) is list:
+        for name, inner in holder.items() if named else enumerate(holder):
+            if isinstance(inner, dict | list):
                 holders.append(inner)
                 above.append((at, name))
-            elif may_hold_nul and nul is None and type(inner) is str and "\x00" in inner:
+            if nul is None and isinstance(inner, str) and "\x00" in inner:
                 nul = (*_path(root, above, at), name)
-        if may_hold_nul and nul is None and not is_list and any("\x00" in name for name in holder):
-            nul = _path(root, above, at)
-    return Shape(names, nul)
+            elif nul is None and isinstance(name, str) and "\x00" in name:
+                nul = _path(root, above, at)
+    return nul
+
+
+def has_a_name_twice(body: bytes, written: bytes) -> bool:
+    """Whether in one object of a JSON text a name stands twice.
+
+    `written` is the text again, as orjson writes what it parsed: there only the last is left. Each name
+    has a colon after it, and all other colons stand in strings, which are the same in both.
+    """
+    escaped = 0
+    if b"\\u003" in body:
+        # Only there may a colon be an escape; without pairs of backslashes, each that is left begins one.
+        single = body.replace(b"\\\\", b"")
+        escaped = single.count(b"\\u003a") + single.count(b"\\u003A")
+    return body.count(b":") + escaped != written.count(b":")
+
+
+def _holders(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
+
+
+def _outside_strings(body: bytes) -> bytes:
+    # Without pairs of backslashes those that are left each escape what follows: only quotes are counted.
+    return b"".join(body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
 
 
 def _path(root: Path, above: list[tuple[int, str | int]], at: int) -> Path:

@@ -227,6 +227,24 @@ def test_a_name_that_stands_twice_is_found_at_any_depth(document: Any, name: str
     assert said_twice(body.encode())
 
 
+@pytest.mark.parametrize(
+    ("data", "twice"),
+    [
+        (r'{"x":"\u003a"}', False),
+        (r'{"x":"\u003A\u003a:"}', False),
+        (r'{"a\u003ab":1}', False),
+        (r'{"x":"\\u003a"}', False),
+        (r'{"x":"\\\u003a"}', False),
+        (r'{"\u003a":1,":":2}', True),
+        (r'{"x":"\\u003a","x":1}', True),
+        (r'{"a":"b","\u0061":"c"}', True),
+    ],
+)
+def test_a_colon_in_text_is_none_however_it_is_written(data: str, twice: bool) -> None:
+    body = json.dumps(concern("N1", x="@here@")).replace('"@here@"', data, 1)
+    assert said_twice(body.encode()) is twice
+
+
 @pytest.mark.parametrize("field", ["specversion", "id", "source", "type", "data"])
 def test_an_attribute_that_stands_twice_is_found(field: str) -> None:
     body = orjson.dumps(concern("N1"))
