@@ -12,7 +12,15 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 import orjson
 from pydantic import BaseModel, FailFast, StringConstraints, ValidationError
 
-from consumers.shape import Path, TooMuch, has_a_name_twice, is_small, looked_at, too_many_holders
+from consumers.shape import (
+    Path,
+    TooMuch,
+    brackets_match,
+    has_a_name_twice,
+    is_small,
+    looked_at,
+    too_many_holders,
+)
 from domain.catalogue import AGGREGATES, EVENTS, OWN
 from domain.errors import InvalidMessageError
 from domain.event import MAX_CAUSES, Reported
@@ -138,8 +146,10 @@ def _attributes(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[dic
         if len(set(used)) < len(used):
             _not_a_cloudevent("each header once", "two headers of one name")
     small = is_small(value)
-    if not small and (holders := too_many_holders(value)) is not None:
-        _too_much(holders, None)
+    if not small and (found := too_many_holders(value)) is not None:
+        if not brackets_match(value):
+            _not_json(value)
+        _too_much(found, None)
     document = _parsed(value)
     if binary:
         attributes: dict[str, Any] = {
@@ -151,27 +161,32 @@ def _attributes(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[dic
         attributes = document
     else:
         _not_a_cloudevent("a JSON object", type(document).__name__)
-    # Most messages need no look at each value.
-    nothing = small and b"\\u0000" not in value
-    found = None if nothing else looked_at(document, ("data",) if binary else ())
-    if isinstance(found, TooMuch):
-        _too_much(found, attributes.get("type"))
+    nul: Path | None = None
+    if not small or b"\\u0000" in value:
+        seen = looked_at(document, ("data",) if binary else ())
+        if isinstance(seen, TooMuch):
+            _too_much(seen, attributes.get("type"))
+        nul = seen
     if has_a_name_twice(value, _written(document)):
         raise InvalidMessageError(
             "not_json", "a name stands twice in one object", expected="each name once in its object",
             got="a name twice", hint="other parsers may read the other value: send the one that is meant",
         )  # fmt: skip
-    return attributes, found
+    return attributes, nul
 
 
 def _parsed(value: bytes) -> Any:
     try:
         return orjson.loads(_utf8(value).encode())
     except orjson.JSONDecodeError:
-        raise InvalidMessageError(
-            "not_json", "the body is not JSON", expected="one JSON document",
-            got=f"{len(value)} bytes", hint="check the line with a JSON parser",
-        ) from None  # fmt: skip
+        _not_json(value)
+
+
+def _not_json(value: bytes) -> NoReturn:
+    raise InvalidMessageError(
+        "not_json", "the body is not JSON", expected="one JSON document",
+        got=f"{len(value)} bytes", hint="check the line with a JSON parser",
+    )  # fmt: skip
 
 
 def _too_much(found: TooMuch, type_: object) -> NoReturn:

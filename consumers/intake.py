@@ -472,7 +472,9 @@ class Intake:
         for letter in letters:
             name = name_of(letter)
             before = None if name is None else known.get(name)
-            if before in (None, "", letter.content.fingerprint):
+            # Without a fingerprint it may be either: whoever asks for a retry wants it handled.
+            unknown = before == "" and letter.parked is None
+            if before in (None, letter.content.fingerprint) or unknown:
                 fit.append(letter)
             else:
                 self._bury(letter, _reused(), desk.work)

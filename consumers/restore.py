@@ -213,9 +213,11 @@ class Restore:
             if letter is None or not self._ended(letter) or (name is None and stream != self.intake.flood):
                 continue
             if name in known:
-                left.append(letter.id)
-                continue
-            if name is not None:
+                if stream != self.intake.flood:
+                    left.append(letter.id)
+                    continue
+                self._reused.add(letter.id)  # or the same again: whoever handles it finds out
+            elif name is not None:
                 known.add(name)
             parked.append(
                 Parked(

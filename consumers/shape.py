@@ -35,12 +35,18 @@ def is_small(body: bytes) -> bool:
 def too_many_holders(body: bytes) -> TooMuch | None:
     """Whether a JSON text has more lists and objects than VALUES: parsing those is what takes long.
 
-    A body that is not JSON may be said to have too many.
+    A body that is not JSON may be said to have too many; see `brackets_match`.
     """
     if _holders(body) <= VALUES:
         return None
     found = _holders(_outside_strings(body))
     return _too_many_values(found) if found > VALUES else None
+
+
+def brackets_match(body: bytes) -> bool:
+    """Whether a body has as many brackets that open as close. Else it is no JSON, without parsing it."""
+    outside = _outside_strings(body)
+    return outside.count(b"[") == outside.count(b"]") and outside.count(b"{") == outside.count(b"}")
 
 
 def looked_at(document: object, root: Path) -> Path | TooMuch | None:

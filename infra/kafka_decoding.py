@@ -32,8 +32,8 @@ _UNPACKING: Final[Mapping[int, Callable[[io.BytesIO], Any]]] = {
     # It makes at most some twenty bytes of one, and so needs no bound.
     DefaultRecordBatch.CODEC_SNAPPY: lambda packed: io.BytesIO(snappy_decode(packed.read())),
     DefaultRecordBatch.CODEC_LZ4: lz4.frame.LZ4FrameFile,
-    DefaultRecordBatch.CODEC_ZSTD: partial(
-        zstandard.ZstdDecompressor().stream_reader, read_across_frames=True
+    DefaultRecordBatch.CODEC_ZSTD: lambda packed: zstandard.ZstdDecompressor().stream_reader(
+        packed, read_across_frames=True
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -44,7 +45,8 @@ class Reader(KafkaConsumer):  # type: ignore[misc]
             return dict(super().poll(*arguments, **options))
         except Exception as error:
             if not isinstance(error, ELSEWHERE) and not getattr(error, "retriable", False):
-                self.close(autocommit=False)
+                with suppress(kafka_errors.KafkaError):  # what is wrong is told already
+                    self.close(autocommit=False, timeout_ms=5_000)
             if isinstance(error, kafka_errors.CorruptRecordError):
                 raise IntegrityError(
                     "records on the broker are damaged", expected="a batch that fits its checksum",

@@ -343,6 +343,29 @@ def test_what_became_an_event_waits_no_more_whatever_the_topic_of_parked_message
     assert copy.hashes() == live.hashes()
 
 
+def test_what_a_flood_has_set_aside_waits_again_also_what_has_no_name_or_another_s(tmp_path: Path) -> None:
+    # given a source that says nothing of itself, and one that gives an event's id to other messages
+    live = Installed(tmp_path / "live", KEY | {"HEARD_DEAD_LETTERS_CEILING": "1"})
+    bodies = lines([concern(f"N{n}", id="m1") for n in range(4)])
+    live.done("publish", "--unchecked", "-", stdin=bodies + b"a\nb\nc\n")
+    live.done("consume", "--until-idle")
+    before = live.done("parked", "list").json["rows"]
+    assert sorted(row["message_id"] for row in before) == ["", "", "m1", "m1"]
+
+    # when the databases are lost
+    copy = live.without_databases(tmp_path / "copy")
+    answer = copy.done("restore").json["restored"]
+
+    # then they wait as before, and handled again none becomes an event
+    assert (answer["accepted"], answer["parked"], answer["dead_letters"]) == (1, 4, 2)
+    assert copy.done("parked", "list").json["rows"] == before
+    free = replace(copy, env=copy.env | {"HEARD_DEAD_LETTERS_CEILING": "9"})
+    free.done("consume", "--until-idle")
+    messages = free.done("doctor").json["messages"]
+    assert (messages["accepted"], messages["parked"], messages["balanced"]) == (1, 0, True)
+    assert messages["dead_letters"] + messages["no_change"] == 6
+
+
 def _records(i: Installation, partition: int, end: int) -> list[Record]:
     return i.log.read(PARKED.name, partition, 0, end, 10)
 
