@@ -209,8 +209,11 @@ def test_a_list_an_object_or_a_body_holds_no_more_than_a_message_may(
     fields: Mapping[str, Any], code: str | None, field: str | None
 ) -> None:
     error = outcome(holding(**fields))
-    assert (None, None) == (code, field) if error is None else (error.code, error.field) == (code, field)
-    assert error is None or "maria" not in f"{error.message} {error.expected} {error.got} {error.hint}"
+    if error is None:
+        assert code is None
+        return
+    assert (error.code, error.field) == (code, field)
+    assert "maria" not in f"{error.message} {error.expected} {error.got} {error.hint}"
 
 
 def test_what_no_message_has_in_the_data_of_binary_mode_is_named_by_its_field() -> None:
@@ -247,18 +250,14 @@ def test_of_how_an_error_came_about_nothing_is_kept(body: bytes) -> None:
     assert (found.error.__traceback__, found.error.__context__, found.error.__cause__) == (None, None, None)
 
 
-def _headers_with(name: str, value: bytes) -> tuple[tuple[str, bytes], ...]:
-    return (*BINARY, (name, value))
-
-
 @pytest.mark.parametrize(
     ("headers", "refused"),
     [
-        (_headers_with("ce_id", b"2"), True),
-        (_headers_with("ce_id", b"1"), True),
-        (_headers_with("content-type", b"application/cloudevents+json"), True),
-        (_headers_with("ce_traceparent", b"x") + (("ce_traceparent", b"x"),), True),
-        (_headers_with("traceparent", b"x") + (("traceparent", b"y"),), False),
+        ((*BINARY, ("ce_id", b"2")), True),
+        ((*BINARY, ("ce_id", b"1")), True),
+        ((*BINARY, ("content-type", b"application/cloudevents+json")), True),
+        ((*BINARY, ("ce_traceparent", b"x"), ("ce_traceparent", b"x")), True),
+        ((*BINARY, ("traceparent", b"x"), ("traceparent", b"y")), False),
         (BINARY, False),
     ],
 )
