@@ -206,7 +206,7 @@ class Intake:
 
     def _take(self, records: Sequence[Record], letters: Sequence[Letter]) -> None:
         since = self.tracer.now()
-        self._room = {}
+        self._room = self._rooms(letters)
         desk = self._desk()
         desk.work.positions = self._moves(records)
         desk.work.counts["read"] = len(records)
@@ -226,6 +226,14 @@ class Intake:
             self._bury(letter, error, work)
             self._publish_and_commit(work, [letter])
             self.tracer.taken(since, lambda: _taken([letter], work))
+
+    def _rooms(self, letters: Sequence[Letter]) -> dict[str, int]:
+        """How many more dead letters each source of those may have that cannot be used, in one question."""
+        sources = {letter.content.source or "" for letter in letters if isinstance(letter.content, Unusable)}
+        if not sources:
+            return {}
+        found = self.store.dead_letters_since(stamp(self.clock.now() - FLOOD), sources)
+        return {source: self.ceiling - found.get(source, 0) for source in sources}
 
     def _flooded(self, source: str) -> bool:
         """Whether one more dead letter of this source would be too many; counts it if it is not.
@@ -450,19 +458,18 @@ class Intake:
         return 0
 
     def _release_flood(self) -> int:
-        """Handle again, oldest first, as many of each source as may become dead letters of it by now."""
+        """Handle again, oldest first, as many of a source as may become dead letters of it by now."""
         desk = self._desk()
         waiting = self.store.waiting_by_source(self.flood)
         found = self.store.dead_letters_since(stamp(self.clock.now() - FLOOD), waiting.keys())
-        letters: list[Letter] = []
         for source in waiting:
-            room = min(self.ceiling - found.get(source, 0), self.batch - len(letters))
+            room = min(self.ceiling - found.get(source, 0), self.batch)
             if room > 0:
-                letters += map(self._parked_letter, self.store.waiting_of(self.flood, source, room))
-        if letters:
-            self._handle_again(letters, desk)
-            self._publish_and_commit(desk.work)
-        return len(letters)
+                parked = self.store.waiting_of(self.flood, source, room)
+                self._handle_again(list(map(self._parked_letter, parked)), desk)
+                self._publish_and_commit(desk.work)
+                return len(parked)
+        return 0
 
     def _handle_again(self, letters: Sequence[Letter], desk: Desk) -> None:
         """Handle what was set aside, unless its id has become another message's."""

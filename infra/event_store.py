@@ -39,6 +39,7 @@ from infra.databases import LOCK_TIMEOUT, PLANNING, address, no_right
 from infra.file_lock import one_at_a_time
 from infra.refill import SqlRefill
 from services.ports import DeadLetter, Parked, Refill, SealedValue, Stored, Unused, Waiting, Work
+from services.topics import BATCH_BYTES
 
 _PARKED: Final = ("id", "source", "message_id", "waiting_for", "waiting_name", "since", "day", "box")
 _DEAD: Final = (
@@ -337,15 +338,25 @@ class SqlEventStore:
 
     def waiting_of(self, stream: str, source: str, limit: int) -> list[Parked]:
         """At most `limit` of that source that wait for `stream`, oldest first."""
-        rest = (
-            "parked_messages WHERE waiting_for = :stream AND source = :source ORDER BY since, id LIMIT :limit"
-        )
-        return self._rows(Parked, _PARKED, rest, stream=stream, source=source, limit=limit)
+        where = "waiting_for = :stream AND source = :source"
+        return self._some_parked(where, limit=limit, stream=stream, source=source)
 
     def parked(self, *, before: str, limit: int) -> list[Parked]:
         """At most `limit` messages that were parked before that instant, oldest first."""
-        rest = "parked_messages WHERE since < :before ORDER BY since, id LIMIT :limit"
-        return self._rows(Parked, _PARKED, rest, before=before, limit=limit)
+        return self._some_parked("since < :before", limit=limit, before=before)
+
+    def _some_parked(self, where: str, **parameters: Any) -> list[Parked]:
+        """The oldest of them, as many as `limit` and BATCH_BYTES of boxes allow, and one at least."""
+        rest = f"parked_messages WHERE {where} ORDER BY since, id LIMIT :limit"
+        ids: list[str] = []
+        left = BATCH_BYTES
+        for row in self._select(f"SELECT id, LENGTH(box) AS size FROM {rest}", **parameters):  # noqa: S608
+            left -= row["size"]
+            if ids and left < 0:
+                break
+            ids.append(row["id"])
+        rest = "parked_messages WHERE id IN (:[ids]) ORDER BY since, id"
+        return self._rows(Parked, _PARKED, rest, ids=self._db.array(ids))
 
     def parked_of(self, ids: Collection[str]) -> set[str]:
         """Those of these messages that are parked."""

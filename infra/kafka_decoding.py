@@ -29,7 +29,7 @@ MAX_UNPACKED: Final = 32 * 1024 * 1024
 """As many bytes as a batch may hold once it is unpacked; a broker measures what is packed."""
 _UNPACKING: Final[Mapping[int, Callable[[io.BytesIO], Any]]] = {
     DefaultRecordBatch.CODEC_GZIP: lambda packed: gzip.GzipFile(fileobj=packed),
-    # It makes at most some twenty bytes of one, and so needs no bound.
+    # Snappy makes at most about twenty bytes of each byte, and so needs no bound.
     DefaultRecordBatch.CODEC_SNAPPY: lambda packed: io.BytesIO(snappy_decode(packed.read())),
     DefaultRecordBatch.CODEC_LZ4: lz4.frame.LZ4FrameFile,
     DefaultRecordBatch.CODEC_ZSTD: lambda packed: zstandard.ZstdDecompressor().stream_reader(
@@ -106,6 +106,8 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         self._topic = topic
         self._stamp: Any = self.max_timestamp if self.timestamp_type == self.LOG_APPEND_TIME else None
         self._whole: DefaultRecord | None = None
+        self._before: int = self.base_offset - 1
+        """The offset of the record that was given last."""
 
     def _maybe_uncompress(self) -> None:
         if self._decompressed:
@@ -131,10 +133,13 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
     def _read_msg(self, *arguments: Any) -> DefaultRecord:
         if self.is_control_batch:
             return super()._read_msg()
-        if self._whole is not None:
-            return self._whole
+        record = self._whole or self._decoded()
+        self._before = record.offset
+        return record
+
+    def _decoded(self) -> DefaultRecord:
         buffer, begin = self._buffer, self._pos
-        offset = self.base_offset + self._next_record_index
+        offset = self._before + 1
         stamp = self._stamp or self.first_timestamp
         try:
             length, at = decode_varint(buffer, begin)
@@ -149,7 +154,13 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         try:
             later, at = decode_varint(buffer, at + 1)  # behind a byte of attributes, which mean nothing
             further, at = decode_varint(buffer, at)
-            offset, stamp = self.base_offset + further, self._stamp or self.first_timestamp + later
+            stamp = self._stamp or self.first_timestamp + later
+            # A broker takes any. One that does not rise, or leaves no room for those that follow, would
+            # have the reader read messages twice, or not at all.
+            to_come = self._num_records - self._next_record_index - 1
+            if not self._before < self.base_offset + further <= self.last_offset - to_come:
+                raise ValueError("its offset is not its own")
+            offset = self.base_offset + further
             key, at = _field(buffer, at)
             value, at = _field(buffer, at)
             count, at = decode_varint(buffer, at)

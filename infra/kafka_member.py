@@ -18,7 +18,7 @@ from infra.kafka_broker import Broker, lost, our_errors, said
 from infra.kafka_decoding import record_of
 from infra.kafka_reading import ELSEWHERE, SILENCE, Reader, existing
 from services.ports import Record
-from services.topics import BATCH_BYTES
+from services.topics import BATCH_BYTES, INBOX
 
 JOINING: Final = 1.0
 """Seconds that a poll may wait at most while the group shares out its partitions; an eighth at first.
@@ -26,8 +26,13 @@ JOINING: Final = 1.0
 The library forgets an answer that comes between two polls, and asks anew: with short polls only,
 one member alone was seen to join 239 times before it got a partition.
 """
-HANDFUL: Final = 128
-"""As many records as are taken from the library at once: it counts them, where bytes are what they cost."""
+HANDFUL: Final = 32
+"""As many records of the inbox as are taken from the library at once.
+
+It counts them, and what they cost is bytes and time. On all other topics only Heard writes.
+"""
+UNPACKING: Final = 1.0
+"""Seconds after which a poll takes no further handful: to unpack what others have sent may take long."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -97,13 +102,14 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             self._assigned, self._new = set(), set()
             self._consumer = self._joined()
         found: defaultdict[TopicPartition, list[Any]] = defaultdict(list)
-        size = 0
+        size, until = 0, time.monotonic() + left + UNPACKING
+        handful = HANDFUL if self._broker.prefix + INBOX.name in self._topics else limit
         with our_errors(self._broker):
             # Never longer: what is assigned meanwhile waits for us to say where it begins.
             left = self._patience() if self._consumer._coordinator.need_rejoin() else min(left, JOINING)
             try:
-                while limit > 0 and size < BATCH_BYTES:
-                    if not (more := self._consumer.poll(int(left * 1000), min(limit, HANDFUL))):
+                while limit > 0 and size < BATCH_BYTES and time.monotonic() < until:
+                    if not (more := self._consumer.poll(int(left * 1000), min(limit, handful))):
                         break
                     for place, batch in more.items():
                         found[place] += batch
@@ -220,5 +226,6 @@ def _sharing_out(error: Exception) -> bool:
 
 
 def _size(record: Any) -> int:
-    """Its bytes; an absent part counts as one less than nothing."""
-    return int(record.serialized_key_size + record.serialized_value_size + record.serialized_header_size)
+    """The bytes of its key, value and headers; the library says -1 where there is none."""
+    sizes = record.serialized_key_size, record.serialized_value_size, record.serialized_header_size
+    return sum(size for size in sizes if size > 0)

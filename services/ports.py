@@ -408,11 +408,17 @@ class EventStore(Protocol):
         ...
 
     def waiting_of(self, stream: str, source: str, limit: int) -> list[Parked]:
-        """At most `limit` of the messages of that source that wait for `stream`, oldest first."""
+        """At most `limit` of the messages of that source that wait for `stream`, oldest first.
+
+        Fewer where their boxes hold BATCH_BYTES by then.
+        """
         ...
 
     def parked(self, *, before: str, limit: int) -> list[Parked]:
-        """At most `limit` messages that were parked before that instant, oldest first."""
+        """At most `limit` messages that were parked before that instant, oldest first.
+
+        Fewer where their boxes hold BATCH_BYTES by then.
+        """
         ...
 
     def parked_of(self, ids: Collection[str]) -> set[str]:

@@ -80,7 +80,28 @@ def test_whatever_bytes_a_batch_holds_reading_it_ends(
     except CorruptRecordError as error:  # what is left behind the last record, which no broker takes
         assert "unconsumed" in str(error)  # noqa: PT017
     else:
-        assert 1 <= len(found) <= len(records)
+        offsets = [record.offset for record in found]
+        assert 1 <= len(offsets) <= len(records)
+        assert offsets == sorted(set(offsets))
+        assert 0 <= offsets[0] <= offsets[-1] < len(records)
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [([0, 1, 2], "..."), ([1_000, 1, 2], "#.."), ([0, 0, 2], ".#."), ([0, -7, 2], ".#."), ([2, 1, 2], "#..")],
+)
+def test_an_offset_that_is_not_its_own_is_none(said: list[int], given: str) -> None:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=1_000_000,
+    )  # fmt: skip
+    for offset in said:
+        builder.append(offset, timestamp=1_000, key=b"k", value=b"v", headers=[])
+    batch = bytearray(builder.build())
+    batch[23:27] = (2).to_bytes(4, "big")  # as a broker writes the last one
+    found = read(batch)
+    assert [record.offset for record in found] == [0, 1, 2]
+    assert "".join(".#"[hasattr(record.value, "cut")] for record in found) == given
 
 
 @pytest.mark.parametrize(
