@@ -116,6 +116,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
                         limit -= len(batch)
                         size += sum(map(_size, batch))
                     left = 0.0
+                    if self._consumer._coordinator.need_rejoin():
+                        break  # a poll that does not wait would forget the group's answer
             except ELSEWHERE:
                 self._new |= self._assigned  # where they begin, and whether that is there, is asked anew
             except kafka_errors.KafkaError:
