@@ -6,15 +6,19 @@ The other half of the processes loop's memory, beside the graph; no read model e
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, text
 
-from consumers.graph import Heard
-from projections.store import among, keyed, upsert
+from projections.store import ViewStore, among, keyed, upsert
 from projections.view import NUMBER, TEXT, Row, Shape
 from services.workflows import RULES, Case, Owed, Signal, Step, signal
+
+Named: TypeAlias = tuple[str, str]
+"""A case: the rule, and the id of the thing that it is about."""
+PAGE: Final = 1000
+"""As many duties as are looked at at once."""
 
 CASES: Final = Shape(
     "process_cases",
@@ -42,45 +46,59 @@ _CAN_CHANGE: Final = f"(discharged = 0 OR (lapsed = 0 AND rule IN ({_CAN_END})))
 
 
 class Cases:
-    """The cases of one batch, within one transaction."""
+    """Cases as they are read, and what is to be remembered of them."""
 
-    def __init__(self, db: Connection) -> None:
-        self._db = db
+    def __init__(self, views: ViewStore) -> None:
+        self._views = views
         self._kept: dict[Shape, list[Row]] = {CASES: [], OWED: []}
 
-    def read(
-        self, wanted: Mapping[tuple[str, str], Collection[Heard]], things: Mapping[str, Row]
-    ) -> dict[tuple[str, str], Case]:
-        """What each rule (rule, about) has to know of each thing to hear these signals.
-
-        Of the duties only those that a signal can meet or end: who cannot be told is owed more and more.
-        A duty that a signal starts may be there already, if it is heard again: that is for the record to say.
-        """
-        pending = [
-            (things[about]["force"], things[about]["place"], rule, about)
-            for (rule, about), new in wanted.items()
-            if any(heard.signal.says != "starts" for heard in new)
-        ]
-        owed: defaultdict[tuple[str, str], dict[str, Owed]] = defaultdict(dict)
-        for row in self._pending(pending):
-            start = signal(
-                row["rule"], row["about"], "starts", row["start_id"], row["digest"], row["known_at"],
-                row["position"], row["correlation"], bool(row["again"]), row["since"],
-            )  # fmt: skip
-            owed[row["rule"], row["about"]][start.event_id] = Owed(
-                start, bool(row["opened"]), bool(row["discharged"]), bool(row["lapsed"])
-            )
+    def read(self, wanted: Collection[Named]) -> dict[Named, Case]:
+        """What is known of these cases, but for what is owed."""
         table = TABLES[CASES]
-        query = select(table).where(among(table.c.about, {about for _, about in wanted}, self._db))
-        kept = {(row["rule"], row["about"]): dict(row) for row in self._db.execute(query).mappings()}
+        with self._views.reading() as db:
+            query = select(table).where(among(table.c.about, {about for _, about in wanted}, db))
+            kept = {(row["rule"], row["about"]): dict(row) for row in db.execute(query).mappings()}
         return {
-            key: Case(
-                owed[key],
-                _signal_in(kept.get(key), "met_", "meets"),
-                _signal_in(kept.get(key), "ended_", "ends"),
+            name: Case(
+                met=_signal_in(kept.get(name), "met_", "meets"),
+                ended=_signal_in(kept.get(name), "ended_", "ends"),
             )
-            for key in wanted
+            for name in wanted
         }
+
+    def owed(
+        self, wanted: Collection[Named], things: Mapping[str, Row]
+    ) -> Iterator[dict[Named, dict[str, Owed]]]:
+        """What is owed in these cases, of it what a signal can meet or end, a page at a time.
+
+        Who cannot be told is owed more and more.
+        """
+        keys = [(things[about]["force"], things[about]["place"], rule, about) for rule, about in wanted]
+        if keys and len(rows := self._first(keys)) <= PAGE:
+            yield _owed_in(rows)
+            return
+        for key in keys:
+            after = ""
+            while rows := self._next(key, after):
+                yield _owed_in(rows)
+                after = rows[-1]["start_id"]
+
+    def _first(self, keys: Sequence[tuple[str, ...]]) -> list[Row]:
+        """One more than a page of what is owed in these cases, if there are so many."""
+        with self._views.reading() as db:
+            where, parameter = keyed(db, OWED.key[:4], keys)
+            # Planned as if all of it were wanted: for a few rows of it the whole table might be read.
+            all_ = f"SELECT * FROM {TABLES[OWED].name} WHERE {where} AND {_CAN_CHANGE}"  # noqa: S608 - own names
+            query = f"WITH owed AS MATERIALIZED ({all_}) SELECT * FROM owed LIMIT {PAGE + 1}"  # noqa: S608
+            return [dict(row) for row in db.exec_driver_sql(query, parameter).mappings()]
+
+    def _next(self, key: tuple[str, ...], after: str) -> list[Row]:
+        """A page of what is owed in one case, in the order of ids."""
+        table = TABLES[OWED]
+        where = [table.c[name] == value for name, value in zip(OWED.key[:4], key, strict=True)]
+        query = select(table).where(*where, table.c.start_id > after, text(_CAN_CHANGE))
+        with self._views.reading() as db:
+            return [dict(row) for row in db.execute(query.order_by(table.c.start_id).limit(PAGE)).mappings()]
 
     def keep(self, thing: Row, rule: str, case: Case, steps: Sequence[Step]) -> None:
         """Remember the case as it stands after these steps."""
@@ -106,19 +124,24 @@ class Cases:
                 }
             )
 
-    def flush(self) -> None:
+    def flush(self, db: Connection) -> None:
         """Write what is to be remembered."""
         for shape, rows in self._kept.items():
-            upsert(self._db, shape, TABLES[shape], rows)
+            upsert(db, shape, TABLES[shape], list({shape.key_of(row): row for row in rows}.values()))
             rows.clear()
 
-    def _pending(self, cases: Sequence[tuple[str, ...]]) -> Iterable[Row]:
-        """The duties of these cases that can still change."""
-        if not cases:
-            return ()
-        where, parameter = keyed(self._db, OWED.key[:4], cases)
-        query = f"SELECT * FROM {TABLES[OWED].name} WHERE {where} AND {_CAN_CHANGE}"  # noqa: S608 - own names
-        return map(dict, self._db.exec_driver_sql(query, parameter).mappings())
+
+def _owed_in(rows: Iterable[Row]) -> dict[Named, dict[str, Owed]]:
+    owed: defaultdict[Named, dict[str, Owed]] = defaultdict(dict)
+    for row in rows:
+        start = signal(
+            row["rule"], row["about"], "starts", row["start_id"], row["digest"], row["known_at"],
+            row["position"], row["correlation"], bool(row["again"]), row["since"],
+        )  # fmt: skip
+        owed[row["rule"], row["about"]][start.event_id] = Owed(
+            start, bool(row["opened"]), bool(row["discharged"]), bool(row["lapsed"])
+        )
+    return owed
 
 
 def _signal_out(prefix: str, given: Signal | None) -> Row:

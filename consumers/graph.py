@@ -1,36 +1,27 @@
 """Which things led to which, and so: what does a fact say to inputs that it never names?
 
-The memory of the workflows: things, links, and the facts that move, decide or tell. It belongs to the
-processes loop alone and is no read model.
+The memory of the workflows: things, links, the facts that move, decide or tell, and the news of which not
+everything has come yet. It belongs to the processes loop alone and is no read model.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from operator import itemgetter
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Table, select, true
+import orjson
+from sqlalchemy import Connection, Table, delete, select, true
 
-from consumers.ways import Link, Links, Ways, joined_anew, reversed_
+from consumers.net import Fact, Link, News, Region
 from domain import concern, feedback
 from domain.catalogue import EVENTS
-from domain.event import Envelope, Reported
-from domain.values import DutyRule
-from projections.feedback_owed import tells
+from domain.event import Envelope, Event, Reported
 from projections.store import among, reach, upsert
+from projections.trace import walk
 from projections.view import NUMBER, TEXT, Key, Row, Rows, Shape
 from services.ports import EventStore
-from services.workflows import (
-    AGAIN,
-    DECIDES,
-    MOVES,
-    TELLS,
-    Signal,
-    signal,
-    signals,
-)  # fmt: skip
+from services.workflows import AGAIN, DECIDES, MOVES, TELLS, says
 
 THINGS: Final = Shape(
     "process_things",
@@ -58,50 +49,89 @@ FACTS: Final = Shape(
     index=(("thing",),),
 )  # fmt: skip
 """Events that move on, decide or tell, by event id."""
-TABLES: Final[Mapping[Shape, Table]] = {shape: shape.table(0) for shape in (THINGS, EDGES, FACTS)}
+NEWS: Final = Shape(
+    "process_news",
+    {
+        "thing": TEXT, "type": TEXT, "audience": TEXT, "subject": TEXT, "digest": TEXT, "known_at": TEXT,
+        "position": NUMBER, "correlation": TEXT, "since": TEXT, "begins": NUMBER, "links": TEXT,
+    },
+    index=(("force", "position"),),
+)  # fmt: skip
+"""Events that were taken in, and of which not everything has come yet that the rules ask for, by id."""
+TABLES: Final[Mapping[Shape, Table]] = {shape: shape.table(0) for shape in (THINGS, EDGES, FACTS, NEWS)}
+AT_HAND: Final = 300_000
+"""Things and links that may be kept at hand, some 100 MB."""
+LOOKS: Final = 3
+"""How many links on we look step by step before the database is asked for all that follows."""
+INPUTS: Final = ("concern", "contact")
 
-
-class Heard(NamedTuple):
-    """A signal, and the position of the event that made it heard: its fact's, or a later link's."""
-
-    since: int
-    signal: Signal
+_T = TypeVar("_T")
+_OWN: Final = frozenset(type_ for type_, event in EVENTS.items() if not issubclass(event, Reported))
+"""Types that say nothing to the rules, so that their fields need not be read."""
 
 
 class Graph:
-    """What the rules need to know of other things, within one transaction."""
+    """What is remembered of the record, and a part of it at hand: what was asked for last.
 
-    def __init__(self, db: Connection, store: EventStore) -> None:
-        self._db = db
+    Whoever holds it is the only one that adds to it: what is at hand is given up with the role.
+    """
+
+    def __init__(self, store: EventStore) -> None:
         self._store = store
         self._rows = Rows()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._up: dict[str, list[Link]] = {}
+        """All links to what each thing rests on, by effect."""
+        self._down: dict[str, list[Link]] = {}
+        """All links to what rests on each thing, by cause."""
+        self._facts: dict[str, list[Fact]] = {}
+        """All facts of each thing."""
+        self._kinds: dict[str, str | None] = {}
+        """What each thing is, None for what is not known yet."""
+        self._count = 0
 
     # -- adding ----------------------------------------------------------------------------------
 
-    def add(self, events: Sequence[tuple[int, Envelope]]) -> list[Heard]:
-        """Take events in; what they say to the rules, directly and through links."""
-        found: list[Heard] = []
-        new: defaultdict[str, list[Row]] = defaultdict(list)
-        joints: set[tuple[str, str]] = set()
+    def add(self, db: Connection, events: Sequence[tuple[int, Envelope]]) -> list[News]:
+        """Take events in; those that say something to the rules, directly or through links."""
+        news: list[News] = []
         events = [(position, e) for position, e in events if e.type not in _OWN]
-        self._rows.held[THINGS] = self._begun({e.stream for _, e in events if e.version > 1})
-        links = self._links_of({e.stream for _, e in events if e.version > 1 and e.causes})
+        self._rows = Rows()
+        self._rows.held[THINGS] = self._begun(db, {e.stream for _, e in events if e.version > 1})
+        links = self._links_of(db, {e.stream for _, e in events if e.version > 1 and e.causes})
         for position, e in events:
             self._rows.position = position
             since = self._since(e)
-            found.extend(Heard(position, said) for said in signals(e, position, since))
-            if e.version == 1 and e.kind in ("concern", "contact"):
-                joints.add((e.stream, e.stream))
-            joints.update(self._links(e, links))
-            if isinstance(e.event, (*MOVES, *TELLS)):
-                new[e.stream].append(self._fact(e, since))
-        self.flush()
-        found.extend(self._through(new, joints))
-        return found
+            made = tuple(self._links(e, links))
+            begins = e.version == 1 and e.kind in INPUTS
+            fact = self._fact(e, since) if isinstance(e.event, (*MOVES, *TELLS)) else None
+            if made or begins or fact or says(type(e.event)):
+                news.append(
+                    News(
+                        force=e.force,
+                        place=e.place,
+                        id=e.id,
+                        thing=e.stream,
+                        type=e.type,
+                        digest=e.digest,
+                        known_at=e.known_at,
+                        position=position,
+                        correlation=e.correlation,
+                        since=since,
+                        begins=begins,
+                        links=made,
+                        fact=fact,
+                    )
+                )
+                self._rows.put(NEWS, e, **_row_of(news[-1]))
+        self._flush(db)
+        return news
 
-    def _begun(self, streams: Collection[str]) -> dict[Key, Row | None]:
+    def _begun(self, db: Connection, streams: Collection[str]) -> dict[Key, Row | None]:
         """The things whose streams go on."""
-        return {THINGS.key_of(row): row for row in self.things(streams).values()}
+        return {THINGS.key_of(row): row for row in things(db, streams).values()}
 
     def _since(self, e: Envelope) -> str:
         """When it became known, but no sooner than what stands before it in its stream; kept."""
@@ -126,177 +156,217 @@ class Graph:
             may_contact=0 if contributor is None else int(contributor.may_contact),
             since=e.known_at,
         )
+        if e.stream in self._kinds:
+            self._kinds[e.stream] = e.kind
 
-    def _links(self, e: Envelope, known: set[tuple[str, str, str]]) -> Iterable[tuple[str, str]]:
+    def _links(self, e: Envelope, known: set[tuple[str, str, str]]) -> Iterable[Link]:
         if isinstance(e.event, concern.Ungrouped):
             return
         for cause in e.causes:
             grouped = cause.relation == "grouped_with"
-            link = (e.stream, cause.thing, cause.relation)
-            if cause.relation == "supports" or (link in known and not grouped):
+            said = (e.stream, cause.thing, cause.relation)
+            if cause.relation == "supports" or (said in known and not grouped):
                 continue  # support moves nothing on, and what is said again joins nothing anew
-            known.add(link)
+            known.add(said)
             pairs = [(e.stream, cause.thing)] + ([(cause.thing, e.stream)] if grouped else [])
             for effect, from_ in pairs:  # what becomes of one of a group is owed to all of it
-                self._rows.put(
-                    EDGES, e, effect=effect, cause=from_, relation=cause.relation,
-                    grouped=e.stream if grouped else None, position=self._rows.position,
-                )  # fmt: skip
-                yield effect, from_
+                link = Link(effect, from_, e.stream if grouped else None, self._rows.position)
+                self._rows.put(EDGES, e, relation=cause.relation, **link._asdict())
+                for at_hand, end in ((self._up, effect), (self._down, from_)):
+                    if end in at_hand:
+                        at_hand[end].append(link)
+                        self._count += 1
+                yield link
 
-    def _links_of(self, things: Collection[str]) -> set[tuple[str, str, str]]:
+    def _links_of(self, db: Connection, things: Collection[str]) -> set[tuple[str, str, str]]:
         """(effect, cause, relation) of what these things are known to rest on."""
         if not things:
             return set()
         edges = TABLES[EDGES]
         query = select(edges.c.effect, edges.c.cause, edges.c.relation)
-        rows = self._db.execute(query.where(among(edges.c.effect, things, self._db)))
+        rows = db.execute(query.where(among(edges.c.effect, things, db)))
         return {(effect, cause, relation) for effect, cause, relation in rows}
 
-    def _fact(self, e: Envelope, since: str) -> Row:
+    def _fact(self, e: Envelope, since: str) -> Fact:
         sent = e.event if isinstance(e.event, feedback.Sent) else None
-        self._rows.put(
-            FACTS,
-            e,
-            id=e.id,
-            thing=e.stream,
-            moves=int(isinstance(e.event, MOVES)),
-            decides=int(isinstance(e.event, DECIDES)),
-            tells=int(isinstance(e.event, TELLS)),
-            again=int(isinstance(e.event, AGAIN)),
-            audience=sent.audience if sent else None,
-            subject=sent.contributor.subject if sent and sent.contributor else None,
-            digest=e.digest,
-            known_at=e.known_at,
-            position=self._rows.position,
-            correlation=e.correlation,
-            since=since,
-        )
-        row = self._rows.held[FACTS][e.force, e.place, e.id]
-        assert row is not None  # noqa: S101 - for the type checker
-        return row
+        subject = sent.contributor.subject if sent and sent.contributor else None
+        fact = _fact_of(
+            type(e.event), e.id, e.stream, sent.audience if sent else None, subject, e.digest, e.known_at,
+            self._rows.position, e.correlation, since,
+        )  # fmt: skip
+        self._rows.put(FACTS, e, **fact._asdict())
+        if e.stream in self._facts:
+            self._facts[e.stream].append(fact)
+            self._count += 1
+        return fact
 
-    def flush(self) -> None:
-        """Write what was added, so that queries see it."""
+    def _flush(self, db: Connection) -> None:
         for shape, keys in self._rows.changed.items():
             held = self._rows.held[shape]
-            upsert(self._db, shape, TABLES[shape], [row for key in keys if (row := held[key]) is not None])
-        self._rows = Rows(self._rows.position)
+            upsert(db, shape, TABLES[shape], [row for key in keys if (row := held[key]) is not None])
 
-    # -- through the links -----------------------------------------------------------------------
+    # -- what is left to be followed -------------------------------------------------------------
 
-    def _through(self, new: Mapping[str, list[Row]], joints: set[tuple[str, str]]) -> Iterable[Heard]:
-        """What facts further on say to the inputs that they rest on.
+    @staticmethod
+    def left(db: Connection) -> list[str]:
+        """The forces that have news of which not everything has come yet."""
+        return list(db.execute(select(TABLES[NEWS].c.force).distinct()).scalars())
 
-        New is: a fact on a thing that is known (`new`: by thing), or a link (or a thing) between
-        inputs and facts that are known (`joints`: effect, cause). What is joined anew hears every
-        fact; what was joined before hears the new ones only.
+    @staticmethod
+    def next(db: Connection, force: str, limit: int) -> list[News]:
+        """The first of a force's news of which not everything has come yet."""
+        table = TABLES[NEWS]
+        query = select(table).where(table.c.force == force).order_by(table.c.position).limit(limit)
+        return [_news_of(dict(row)) for row in db.execute(query).mappings()]
+
+    @staticmethod
+    def followed(db: Connection, news: Sequence[News]) -> None:
+        """Everything has come of these."""
+        db.execute(delete(TABLES[NEWS]).where(among(TABLES[NEWS].c.id, [each.id for each in news], db)))
+
+    # -- the part of it that news concern --------------------------------------------------------
+
+    def region(self, db: Connection, news: Sequence[News]) -> Region:
+        """What has to be known to follow these, in time that grows with its links.
+
+        New is a fact on a thing; or a link (or an input) that leads to facts. So this is all that leads to
+        these facts and links, and what lies between the links and the facts that they lead to.
         """
-        down = self._reach({effect for effect, _ in joints}, "cause", "effect")
-        below = {effect for effect, _ in joints}.union(link.far for links in down.values() for link in links)
-        facts = self._facts(
-            below.union(id_ for id_, rows in new.items() if any(row["again"] for row in rows))
+        if self._count > AT_HAND:
+            self._begin_anew()
+        ours = {each.position for each in news}
+        begun = {each.thing for each in news if each.begins}
+        made = [link for each in news for link in each.links]
+        below = self._all(db, self._down, {link.effect for link in made} | begun, "cause", "effect")
+        said = self._facts_of(db, below)
+        between = [link for thing in below for link in self._down[thing]]
+        back = _by(between, "effect")
+        leading = walk(
+            [thing for thing in below if said[thing]],
+            lambda thing: [link.cause for link in back.get(thing, ())],
         )
-        up = self._reach({*facts, *new, *(cause for _, cause in joints)}, "effect", "cause")
-        endings = self._endings_of({link.grouped for links in up.values() for link in links})
-        from_facts, from_inputs = Ways(up, endings), Ways(reversed_(up), endings)
-
-        reached = {thing: from_facts.since(thing).keys() for thing in new}
-        anew = list(joined_anew(joints, up, down, facts))
-        inputs = {
-            id_: row
-            for id_, row in self.things(
-                set().union(*reached.values(), *(leading for leading, _ in anew))
-            ).items()
-            if row["kind"] in ("concern", "contact")
-        }
-        pairs: dict[tuple[str, str], tuple[list[Row], bool]] = {}
-        for thing, ids in reached.items():
-            pairs |= dict.fromkeys(((id_, thing) for id_ in ids & inputs.keys()), (new[thing], False))
-        for above, ends in anew:
-            asked = above & inputs.keys()
-            # A way is the same from both of its ends: begin where there are fewer.
-            fewer = len(asked) < len(ends)
-            for thing in ends:
-                pairs |= dict.fromkeys(((id_, thing) for id_ in asked), (facts[thing], fewer))
-
-        direct = self._decided({thing for _, thing in pairs})
-        for (id_, thing), (said, from_input) in sorted(pairs.items(), key=itemgetter(0)):
-            ways = from_inputs if from_input else from_facts
-            root, end = (id_, thing) if from_input else (thing, id_)
-            for fact in said:
-                since = max(fact["position"], ways.since(root)[end])
-                if (
-                    fact["moves"]
-                    and (not fact["again"] or _was_told(inputs[id_], facts[thing]))
-                    and end in ways.at(root, fact["position"])
-                ):
-                    yield Heard(since, _said("tell_contributor", id_, "starts", fact))
-                if fact["decides"] and (id_, thing) in direct:
-                    yield Heard(since, _said("decide_concern", id_, "meets", fact))
-                if fact["tells"] and tells(inputs[id_], fact):
-                    yield Heard(since, _said("tell_contributor", id_, "meets", fact))
-
-    def _facts(self, things: set[str]) -> dict[str, list[Row]]:
-        table = TABLES[FACTS]
-        found: defaultdict[str, list[Row]] = defaultdict(list)
-        rows = self._db.execute(select(table).where(among(table.c.thing, things, self._db))).mappings()
-        for row in rows:
-            found[row["thing"]].append(dict(row))
-        return dict(found)
-
-    def _decided(self, decisions: set[str]) -> set[tuple[str, str]]:
-        """(concern, decision) where the one is named by the other."""
-        edges = TABLES[EDGES]
-        rows = self._db.execute(
-            select(edges.c.cause, edges.c.effect).where(
-                among(edges.c.effect, decisions, self._db),
-                edges.c.relation.in_(("derived_from", "weighed", "prompted_by")),
-            )
-        )
-        return {(cause, effect) for cause, effect in rows}
-
-    def _reach(self, roots: set[str], near: str, far: str) -> Links:
-        """All links that `roots` reach in one direction, by their near ends."""
+        roots = {each.thing for each in news if each.fact} | (begun & leading)
+        roots |= {link.cause for link in made if link.effect in leading}
         if not roots:
-            return {}
-        edges = TABLES[EDGES]
-        reached = roots | reach(self._db, edges.c[near], edges.c[far], roots, true())
-        columns = (edges.c[near], edges.c[far], edges.c.grouped, edges.c.position)
-        found: defaultdict[str, list[Link]] = defaultdict(list)
-        for near_, *link in self._db.execute(select(*columns).where(among(edges.c[near], reached, self._db))):
-            found[near_].append(Link(*link))
-        return found
+            return Region()
+        above = self._all(db, self._up, roots, "effect", "cause")
+        links = {link for thing in above for link in self._up[thing]}
+        links |= {link for link in between if link.effect in leading}
+        grouped = {link.grouped for link in (*links, *made) if link.grouped is not None}
+        return Region(
+            inputs=sorted(thing for thing, kind in self._kinds_of(db, above).items() if kind in INPUTS),
+            links=[link for link in links if link.position not in ours],
+            facts=[fact for thing in leading for fact in said[thing] if fact.position not in ours],
+            # The event store is asked, not this loop's own rows: it holds everything that was recorded
+            # before a fact, whatever partition has been read.
+            endings=self._store.positions_of(sorted(grouped), concern.Ungrouped.TOPIC) if grouped else {},
+        )
 
-    def _endings_of(self, grouped: Iterable[str | None]) -> Mapping[str, list[int]]:
-        """Where in the record groupings of these concerns ended; one query in all.
+    def _all(
+        self, db: Connection, at_hand: dict[str, list[Link]], roots: Collection[str], near: str, far: str
+    ) -> set[str]:
+        """All that `roots` lead to in one direction, and they; their links are at hand then."""
+        edges, looks = TABLES[EDGES], 0
 
-        The event store is asked, not this loop's own rows: it holds everything that was recorded before
-        a fact, whatever partition has been read.
-        """
-        wanted = sorted({stream for stream in grouped if stream is not None})
-        return self._store.positions_of(wanted, concern.Ungrouped.TOPIC) if wanted else {}
+        def further(thing: str) -> list[str]:
+            return [getattr(link, far) for link in at_hand.get(thing, ())]
 
-    def things(self, ids: Collection[str]) -> dict[str, Row]:
-        """What is known of these things, by id."""
-        if not ids:
-            return {}
-        table = TABLES[THINGS]
-        rows = self._db.execute(select(table).where(among(table.c.id, ids, self._db))).mappings()
-        return {row["id"]: dict(row) for row in rows}
+        columns = (edges.c.effect, edges.c.cause, edges.c.grouped, edges.c.position)
+        while True:
+            found = walk(roots, further)
+            if not (new := found - at_hand.keys()):
+                return found
+            if (looks := looks + 1) > LOOKS:
+                new |= reach(db, edges.c[near], edges.c[far], new, true()) - at_hand.keys()
+            rows = db.execute(select(*columns).where(among(edges.c[near], new, db)))
+            links = _by((Link(*row) for row in rows), near, new)
+            at_hand.update(links)
+            self._count += sum(map(len, links.values())) + len(links)
+
+    def _facts_of(self, db: Connection, things: Collection[str]) -> dict[str, list[Fact]]:
+        if new := things - self._facts.keys():
+            table = TABLES[FACTS]
+            columns = [table.c[name] for name in Fact._fields]
+            rows = db.execute(select(*columns).where(among(table.c.thing, new, db)))
+            found = _by((Fact(*row) for row in rows), "thing", new)
+            self._facts |= found
+            self._count += sum(map(len, found.values())) + len(found)
+        return {thing: self._facts[thing] for thing in things}
+
+    def _kinds_of(self, db: Connection, ids: Collection[str]) -> dict[str, str | None]:
+        if new := ids - self._kinds.keys():
+            table = TABLES[THINGS]
+            self._kinds |= dict.fromkeys(new)
+            self._kinds |= db.execute(
+                select(table.c.id, table.c.kind).where(among(table.c.id, new, db))
+            ).all()
+            self._count += len(new)
+        return {id_: self._kinds[id_] for id_ in ids}
+
+    def told_of(self, db: Connection, things: Collection[str]) -> dict[str, list[Fact]]:
+        """The facts of these things that tell."""
+        return {
+            thing: [fact for fact in facts if fact.tells]
+            for thing, facts in self._facts_of(db, set(things)).items()
+        }
 
 
-_OWN: Final = frozenset(type_ for type_, event in EVENTS.items() if not issubclass(event, Reported))
-"""Types that say nothing to the rules, so that their fields need not be read."""
+def _by(each: Iterable[_T], end: str, ends: Iterable[str] = ()) -> dict[str, list[_T]]:
+    """Links or facts by one of their ends; with none for those of `ends` that have none."""
+    found: defaultdict[str, list[_T]] = defaultdict(list, {name: [] for name in ends})
+    for one in each:
+        found[getattr(one, end)].append(one)
+    return dict(found)
 
 
-def _said(rule: DutyRule, about: str, says: Literal["starts", "meets"], fact: Row) -> Signal:
-    return signal(
-        rule, about, says, fact["id"], fact["digest"], fact["known_at"], fact["position"],
-        fact["correlation"], says == "starts" and bool(fact["again"]), fact["since"],
-    )  # fmt: skip
+def _fact_of(event: type[Event], id_: str, thing: str, *rest: Any) -> Fact:
+    """The fact that an event of this type is; `rest` as it stands in `Fact`."""
+    moves, decides, tells, again = (int(issubclass(event, types)) for types in (MOVES, DECIDES, TELLS, AGAIN))
+    return Fact(id_, thing, moves, decides, tells, again, *rest)
 
 
-def _was_told(input_: Row, facts: Iterable[Row]) -> bool:
-    """Whether feedback with these facts was meant for this input: only then does its failure matter."""
-    return any(fact["tells"] and tells(input_, fact) for fact in facts)
+def _row_of(news: News) -> Row:
+    """The row of an event, as `_news_of` reads it."""
+    row = news._asdict()
+    fact = row.pop("fact")
+    return row | {
+        "audience": fact and fact.audience,
+        "subject": fact and fact.subject,
+        "begins": int(news.begins),
+        "links": orjson.dumps([(link.effect, link.cause, link.grouped) for link in news.links]).decode(),
+    }
+
+
+def _news_of(row: Row) -> News:
+    event = EVENTS[row["type"]]
+    told = [row.pop(name) for name in ("audience", "subject")]
+    rest = [row[name] for name in ("digest", "known_at", "position", "correlation", "since")]
+    speaks = issubclass(event, (*MOVES, *TELLS))
+    row["fact"] = _fact_of(event, row["id"], row["thing"], *told, *rest) if speaks else None
+    row["links"] = tuple(
+        Link(effect, cause, grouped, row["position"]) for effect, cause, grouped in orjson.loads(row["links"])
+    )
+    row["begins"] = bool(row["begins"])
+    return News(**row)
+
+
+def things(db: Connection, ids: Collection[str]) -> dict[str, Row]:
+    """What is known of these things, by id."""
+    if not ids:
+        return {}
+    table = TABLES[THINGS]
+    rows = db.execute(select(table).where(among(table.c.id, ids, db))).mappings()
+    return {row["id"]: dict(row) for row in rows}
+
+
+def decided(db: Connection, inputs: Collection[str], decisions: Collection[str]) -> set[tuple[str, str]]:
+    """(input, decision) where the one is named by the other."""
+    edges = TABLES[EDGES]
+    rows = db.execute(
+        select(edges.c.cause, edges.c.effect).where(
+            among(edges.c.cause, inputs, db),
+            among(edges.c.effect, decisions, db),
+            edges.c.relation.in_(("derived_from", "weighed", "prompted_by")),
+        )
+    )
+    return {(cause, effect) for cause, effect in rows}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from operator import attrgetter
-from typing import Final
+from operator import attrgetter, itemgetter
+from typing import Final, TypeAlias
 
 import structlog
-from sqlalchemy import inspect
+from sqlalchemy import Connection, func, inspect, select
 
+from consumers.cases import PAGE, Cases, Named
 from consumers.cases import TABLES as OF_CASES
-from consumers.cases import Cases
 from consumers.following import behind, follow
+from consumers.graph import NEWS, Graph, things
 from consumers.graph import TABLES as OF_THE_GRAPH
-from consumers.graph import Graph, Heard
+from consumers.net import News
 from consumers.resting import no_search_for_cycles
+from consumers.signals import Said, parts
 from domain.duty import Discharged, Lapsed, Opened
 from domain.errors import ConcurrencyError, FencedError, TransientError
 from domain.event import Actor, Cause
@@ -29,17 +33,28 @@ from projections.store import Mark, ViewStore
 from projections.view import Row
 from services.desk import Circumstances, Desk
 from services.faults import Probe, nothing
-from services.ports import Clock, Consumer, EventStore, KeyStore, Log, Randomness, Record, Stored
+from services.ports import Clock, Consumer, EventStore, KeyStore, Log, Randomness, Record
 from services.telemetry import NO_TRACER, Tracer
 from services.topics import EVENTS
-from services.workflows import Signal, Step, decide, due, evolve, take
+from services.workflows import Owed, Signal, Step, decide, due, evolve, take
 
 GROUP: Final = "processes"
 ROLE: Final = "neighbourhood_team"
+TURN: Final = 0.5
+"""Seconds that one batch, and then what waits for its turn, may take before the log is asked again."""
+BYTES: Final = 2 * 1024 * 1024
+"""As many bytes of events as are taken in at once: some 14,000 links."""
+LONG: Final = 1.0
+"""Seconds after which a batch was too large."""
 
 TABLES: Final = {**OF_THE_GRAPH, **OF_CASES}
 """All that this loop remembers."""
+PARTS: Final = (NEWS.name, 0)
+"""Where it is counted how many parts were followed, so that no two runners follow one."""
 
+Turn: TypeAlias = Iterator[None]
+"""News that are followed to the end, a part at each step."""
+_DONE: Final = object()
 _since = attrgetter("since")
 
 log = structlog.get_logger(__name__)
@@ -47,7 +62,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Processes:
-    """The loop from the log to the duties. It writes its own streams and nothing else."""
+    """The loop from the log to the duties. It writes its own streams and nothing else.
+
+    Events are taken in a batch at a time; what they say is followed a part at a time, in a transaction
+    each. What takes long goes by turns, a part of each force, so that no force waits for another.
+    """
 
     log: Log
     store: EventStore
@@ -59,47 +78,62 @@ class Processes:
     probe: Probe = nothing
     batch: int = 1000
     tracer: Tracer = NO_TRACER
+    alive: Callable[[], None] = lambda: None
+    """Told in between that it comes on."""
+    monotonic: Callable[[], float] = time.monotonic
     _consumer: Consumer | None = None
     _marks: dict[tuple[str, int], Mark] = field(default_factory=dict)
+    _graph: Graph | None = None
+    _turns: dict[str, Turn | None] = field(default_factory=dict)
+    """By force, in the order in which they come: the turn in hand, None if it has still to be begun."""
+    _size: int = 0
+    """How many events are taken, or followed, at once."""
+    _polled: list[Record] = field(default_factory=list)
+    """Records that are still to be taken in."""
 
     @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
-        """Poll, decode, ask the rules, write duties, commit: one batch; the number of records read.
+        """Poll, decode, take in, follow, write duties: one batch, and parts of what waits for its turn.
 
-        Duties are written first: their streams make each happen once, however often the batch is
-        taken again. Raises TransientError when the step may be repeated, IntegrityError when a
-        record is missing.
+        Returns the number of records and parts. Duties are written before it is remembered that they
+        are: their streams make each happen once, however often it is followed again. Raises
+        TransientError when the step may be repeated, IntegrityError when a record is missing.
         """
         if self._consumer is None:
-            self._make_tables()
-            self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start, alone=True)
-        records = self._consumer.poll(self.batch, timeout)
-        if not records:
-            return 0
-        since = self.tracer.now()
+            self._begin()
+        assert self._consumer is not None  # noqa: S101 - for the type checker
+        if not self._polled:
+            self._polled = self._consumer.poll(self._size, 0.0 if self._turns else timeout)
+        records, self._polled = _first(self._polled, BYTES)
         try:
-            self._take(records)
+            if records:
+                since = self.tracer.now()
+                self._take(records)
+                self.tracer.followed(GROUP, since, records)
+            return len(records) + self._go_round()
         except (ConcurrencyError, FencedError, TransientError):
             self.close()  # the next step begins where the database says, whenever it answers again
             raise
-        self.probe("processes.after_commit")
-        self.tracer.followed(GROUP, since, records)
-        # Of these records' partitions only: others that it once held may be another runner's by now.
-        places = {(record.topic, record.partition) for record in records}
-        self._consumer.commit({place: self._marks[place].next for place in places})
-        return len(records)
 
     def behind(self) -> bool:
-        """Whether the log holds a record that nobody has handled yet."""
+        """Whether the log holds a record that nobody has handled yet, or not everything has come of one."""
         with self.views.reading() as db:
-            marks = self.views.marks(db, GROUP)
-        return behind(self.log, [EVENTS.name], lambda *place: marks.get(place, Mark()).next)
+            marks, left = self.views.marks(db, GROUP), unfollowed(db)
+        return left > 0 or behind(self.log, [EVENTS.name], lambda *place: marks.get(place, Mark()).next)
 
     def close(self) -> None:
         """Leave the group: another runner that stands by takes over."""
+        self._graph = None
+        self._turns.clear()
+        self._polled = []
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
+
+    def _begin(self) -> None:
+        self._make_tables()
+        self._graph, self._size = Graph(self.store), self.batch
+        self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start, alone=True)
 
     def _make_tables(self) -> None:
         with self.views.reading() as db:
@@ -111,52 +145,123 @@ class Processes:
 
     def _start(self, topic: str, partition: int) -> int:
         with self.views.reading() as db:
-            mark = self.views.marks(db, GROUP).get((topic, partition), Mark())
-        self._marks[topic, partition] = mark
+            marks = self.views.marks(db, GROUP)
+            self._turns = dict.fromkeys(Graph.left(db))
+        self._marks[PARTS] = marks.get(PARTS, Mark())
+        self._marks[topic, partition] = mark = marks.get((topic, partition), Mark())
         return mark.next
 
+    # -- taking in -------------------------------------------------------------------------------
+
     def _take(self, records: Sequence[Record]) -> None:
+        """Remember what the records say, and follow it unless it takes too long."""
+        assert self._graph is not None  # noqa: S101 - for the type checker
+        assert self._consumer is not None  # noqa: S101 - for the type checker
         batch = follow(records, self._marks)
         with self.views.writing() as db:
             self.views.move(db, GROUP, batch.moves)
-            graph = Graph(db, self.store)
-            found = graph.add(batch.events)
-            things = graph.things({heard.signal.about for heard in found})
-            duties = self._duties(Cases(db), things, found)
-            self.probe("processes.before_commit")
+            news = self._graph.add(db, batch.events)
         self._marks |= {place: after for place, (_, after) in batch.moves.items()}
-        log.info("processed", events=len(batch.events), signals=len(found), duties=duties)
+        self.probe("processes.taken")
+        log.info("processed", events=len(batch.events), news=len(news))
+        self._at_once([each for each in news if each.force not in self._turns])
+        # Of these records' partitions only: others that it once held may be another runner's by now.
+        places = {(record.topic, record.partition) for record in records}
+        self._consumer.commit({place: self._marks[place].next for place in places})
 
-    def _duties(self, memory: Cases, things: Mapping[str, Row], found: Collection[Heard]) -> int:
-        """Write what the rules ask for; how many events that were."""
-        by_case: defaultdict[tuple[str, str], list[Heard]] = defaultdict(list)
-        for heard in found:
-            by_case[heard.signal.rule, heard.signal.about].append(heard)
-        cases = memory.read(by_case, things)
-        steps: list[Step] = []
-        written = 0
-        for key, new in by_case.items():
-            case, todo = cases[key], []
-            # As if each event came alone: so what a duty rests on does not depend on where batches end.
-            for _, together in groupby(sorted(new, key=_since), key=_since):
-                for heard in together:
-                    case = evolve(case, heard.signal)
-                todo += (next_ := decide(case))
-                case = take(case, next_)
-            memory.keep(things[key[1]], key[0], case, todo)
-            steps += todo
+    def _at_once(self, news: list[News]) -> None:
+        """Follow news to the end; what takes longer than a TURN goes by turns."""
+        forces = {each.force for each in news}
+        turn = self._follow(news)
+        until = self.monotonic() + TURN
+        for _ in turn:
+            if self.monotonic() >= until:
+                self._turns |= dict.fromkeys(forces, turn if len(forces) == 1 else None)
+                return
+
+    def _go_round(self) -> int:
+        """One part of each force that waits for its turn, as far as one gets in the time of a TURN."""
+        parts, until = 0, self.monotonic() + TURN
+        while self._turns:
+            force = next(iter(self._turns))
+            if (turn := self._turns.pop(force) or self._next(force)) is not None:
+                parts += 1
+                going = next(turn, _DONE) is not _DONE
+                self._turns[force] = turn if going else None  # at the end of the queue
+                if self.monotonic() >= until:
+                    break
+        return parts
+
+    def _next(self, force: str) -> Turn | None:
+        with self.views.reading() as db:
+            news = Graph.next(db, force, self._size)
+        return self._follow(news) if news else None
+
+    # -- following -------------------------------------------------------------------------------
+
+    def _follow(self, news: Sequence[News]) -> Turn:
+        """Ask the rules about these news, and write the duties that come of it; a step for each part."""
+        assert self._graph is not None  # noqa: S101 - for the type checker
+        if not news:
+            return
+        began = self.monotonic()
+        coming = parts(self.views, self._graph, news, self.alive)
+        part = next(coming, [])
+        self._fit(self.monotonic() - began)
+        while part:
+            about, cases = self._things(part), Cases(self.views)
+            steps: list[Step] = []
+            for todo in _decided(cases, about, part):
+                steps += todo
+                if len(steps) >= PAGE:
+                    self._write(about, cases, steps)
+                    steps = []
+                    yield
+            part = next(coming, [])
+            self._write(about, cases, steps, () if part else news)
+            if not part:
+                return
+            yield
+        self._write({}, Cases(self.views), (), news)
+
+    def _fit(self, seconds: float) -> None:
+        """Take fewer at once if it took too long to find what they say, and more again if it did not."""
+        if seconds > LONG:
+            self._size = max(self._size // 2, self.batch // 16, 1)
+        elif seconds < LONG / 4:
+            self._size = min(2 * self._size, self.batch)
+
+    def _things(self, part: Sequence[Said]) -> dict[str, Row]:
+        with self.views.reading() as db:
+            return things(db, {said.signal.about for said in part})
+
+    def _write(
+        self, things: Mapping[str, Row], cases: Cases, steps: Sequence[Step], done: Sequence[News] = ()
+    ) -> None:
+        """Write duties, and then that they are written; that all has come of these news, if it has."""
+        duties = 0
         if steps:
             self.probe("processes.before_duties")
-            written = self._write(things, steps)
-        memory.flush()
-        return written
+            duties = self._record(things, steps)
+        before = self._marks[PARTS]
+        after = Mark(before.next + 1)
+        with self.views.writing() as db:
+            self.views.move(db, GROUP, {PARTS: (before, after)})
+            cases.flush(db)
+            if done:
+                Graph.followed(db, done)
+            self.probe("processes.before_commit")
+        self._marks[PARTS] = after
+        self.probe("processes.after_commit")
+        self.alive()
+        log.info("followed", duties=duties)
 
-    def _write(self, things: Mapping[str, Row], steps: Sequence[Step]) -> int:
-        """Write what is not written yet; how many events that were."""
+    def _record(self, things: Mapping[str, Row], steps: Sequence[Step]) -> int:
+        """Record what is not recorded yet; how many events that were."""
         desk = Desk(self.store, self.keys, self.clock, self.randomness, self.ids)
         streams = [self._stream(step.start) for step in steps]
         desk.load(streams)
-        forces: dict[str, list[Stored]] = {}
+        forces: dict[str, list[tuple[int, Force]]] = {}
         for step, stream in zip(steps, streams, strict=True):
             thing = things[step.start.about]
             event: Opened | Discharged | Lapsed
@@ -184,7 +289,7 @@ class Processes:
     def _stream(self, start: Signal) -> StreamId:
         return StreamId(self.ids.of("duty", start.rule, start.about, start.event_id))
 
-    def _opened(self, start: Signal, thing: Row, forces: dict[str, list[Stored]]) -> Opened:
+    def _opened(self, start: Signal, thing: Row, forces: dict[str, list[tuple[int, Force]]]) -> Opened:
         force = self._settings(thing["force"], start.position, forces)
         reachable = start.rule == "tell_contributor" and thing["may_contact"]
         return Opened(
@@ -198,12 +303,60 @@ class Processes:
             settings_version=force.version,
         )
 
-    def _settings(self, force: str, position: int, forces: dict[str, list[Stored]]) -> Force:
+    def _settings(self, force: str, position: int, forces: dict[str, list[tuple[int, Force]]]) -> Force:
         """The settings as they stood in the record when the start was written, wherever we read."""
         if force not in forces:
-            forces[force] = self.store.positioned(self.ids.stream("force", force, "", force))
-        state: Force | None = None
-        for stored in forces[force]:
-            if stored.position < position:
+            state: Force | None = None
+            forces[force] = []
+            for stored in self.store.positioned(self.ids.stream("force", force, "", force)):
                 state = evolve_force(state, stored.envelope.event, stored.envelope.causes)  # type: ignore[arg-type]
-        return state or Force()
+                forces[force].append((stored.position, state))
+        before = bisect_left(forces[force], position, key=itemgetter(0))
+        return forces[force][before - 1][1] if before else Force()
+
+
+def unfollowed(db: Connection) -> int:
+    """How many events were taken in, and have still to be followed."""
+    if not inspect(db).has_table(TABLES[NEWS].name):  # nobody has begun yet
+        return 0
+    return db.scalar(select(func.count()).select_from(TABLES[NEWS])) or 0
+
+
+def _first(records: list[Record], size: int) -> tuple[list[Record], list[Record]]:
+    """The first of the records, together of about that many bytes, and the others."""
+    left = size
+    for at, record in enumerate(records):
+        if left <= 0:
+            return records[:at], records[at:]
+        left -= len(record.value or b"")
+    return records, []
+
+
+def _decided(cases: Cases, things: Mapping[str, Row], part: Iterable[Said]) -> Iterator[list[Step]]:
+    """What the rules ask for, case by case; a page at a time of what was owed before."""
+    by_case: defaultdict[Named, list[Said]] = defaultdict(list)
+    for said in sorted(part, key=_since):
+        by_case[said.signal.rule, said.signal.about].append(said)
+    known = cases.read(by_case)
+
+    def asked(name: Named, heard: Iterable[Said], owed: Mapping[str, Owed]) -> list[Step]:
+        case, steps = replace(known[name], owed=owed), []
+        # As if each event came alone: so what a duty rests on does not depend on where batches end.
+        for _, together in groupby(heard, key=_since):
+            for said in together:
+                case = evolve(case, said.signal)
+            steps += (next_ := decide(case))
+            case = take(case, next_)
+        cases.keep(things[name[1]], name[0], case, steps)
+        return steps
+
+    for name, heard in by_case.items():
+        yield asked(name, heard, {})
+    met = {
+        name: others
+        for name, heard in by_case.items()
+        if (others := [said for said in heard if said.signal.says != "starts"])
+    }
+    for page in cases.owed(met, things):
+        for name, owed in page.items():
+            yield asked(name, met[name], owed)

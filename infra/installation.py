@@ -158,7 +158,7 @@ class Installation:
             ),
             "processes": lambda: Processes(
                 self.log, self.store, self.keys, self.views, self.clock, self.randomness,
-                self.ids, self.probe, self.settings.batch, self.tracer,
+                self.ids, self.probe, self.settings.batch, self.tracer, self.watchdog.alive,
             ),
         }  # fmt: skip
         loops = {name: make[name]() for name in LOOPS if name in names}

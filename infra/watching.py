@@ -70,6 +70,7 @@ def read_off(i: Installation) -> None:
         meter.set(INBOX_OLDEST, waited.get(partition, 0), str(partition))
     with i.views.reading() as db:
         live, marks, theirs = i.views.live(db), i.views.marks(db, LIVE), i.views.marks(db, processes.GROUP)
+        unfollowed = processes.unfollowed(db)
     views = lag.of_reader(i.log, marks, now)
     for view in i.views.views:
         behind = views if view in live else lag.of_reader(i.log, {}, now)
@@ -79,7 +80,7 @@ def read_off(i: Installation) -> None:
         ("intake", lag.unread(i.log, i.store)),
         ("sequencer", lag.unpublished(i.log, i.store)),
         ("projector", views.records),
-        ("processes", lag.of_reader(i.log, theirs, now).records),
+        ("processes", lag.of_reader(i.log, theirs, now).records + unfollowed),
     ):
         meter.set(LOOP_LAG, records, loop)
     if worklist.VIEW.name in live:

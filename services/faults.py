@@ -19,6 +19,7 @@ POINTS: Final = (
     "sequencer.after_publish",
     "projector.before_commit",
     "projector.after_commit",
+    "processes.taken",
     "processes.before_duties",
     "processes.before_commit",
     "processes.after_commit",

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from domain import change, concern, decision, feedback, priority, referral
-from domain.event import Envelope, Event
+from domain.event import Event
 from domain.force import Force
 from domain.values import DutyRule
 from projections.feedback_owed import MODERATING, MOVING
@@ -190,15 +190,9 @@ TELLS: Final[tuple[type[Event], ...]] = (feedback.Sent,)
 AGAIN: Final[tuple[type[Event], ...]] = (feedback.Failed,)
 
 
-def signals(e: Envelope, position: int, since: str | None = None) -> Iterable[Signal]:
-    """What an event says to the rules about its own thing; `since` as in `signal`."""
-    for rule, says in _said_by(type(e.event)):
-        yield signal(rule, e.stream, says, e.id, e.digest, e.known_at, position, e.correlation, since=since)
-
-
 @cache
-def _said_by(event: type[Event]) -> tuple[tuple[DutyRule, Says], ...]:
-    """(rule, what it says to the rule) of an event of this type."""
+def says(event: type[Event]) -> tuple[tuple[DutyRule, Says], ...]:
+    """(rule, what it says to the rule about its own thing) of an event of this type."""
     found: list[tuple[DutyRule, Says]] = []
     for rule in RULES.values():
         found += [(rule.name, "starts")] * (event in rule.starts)

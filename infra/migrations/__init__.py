@@ -32,6 +32,7 @@ _BOOKKEEPING: Final = (
     "intake_positions", "message_counts", "handled_messages", "parked_messages", "dead_letters",
     "sealed_outbox", "sealed_values", "view_generations", "view_positions", "view_tables", "views",
     "process_things_0", "process_edges_0", "process_facts_0", "process_cases_0", "process_owed_0",
+    "process_news_0",
 )  # fmt: skip
 _CLOSED: Final = ("parked_messages", "dead_letters", "sealed_outbox", "sealed_values")
 """What an auditor does not see: encrypted bodies and words."""

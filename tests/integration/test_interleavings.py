@@ -6,13 +6,14 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import product
 from typing import Any, Final, NamedTuple
 
 import pytest
 import structlog
 
+from consumers import cases, graph, net, processes, signals
 from consumers.projector import Projector
 from domain.catalogue import EVENTS as EVENT_TYPES
 from domain.errors import FencedError
@@ -255,7 +256,7 @@ def wandered(history: History, seed: int) -> tuple[Outcome, Counter[str]]:
         return outcome(loops), wanderer.done
 
 
-def prove(seeds: range) -> None:
+def prove(seeds: range, how: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
     """Each seed's history comes out the same, and between them they hold all that may happen."""
     types: Counter[str] = Counter()
     done: Counter[str] = Counter()
@@ -263,7 +264,8 @@ def prove(seeds: range) -> None:
     for seed in seeds:
         history = write(seed, facts=FACTS)
         expected = read_in_commit_order(history)
-        found, acts = wandered(history, seed)
+        with how():
+            found, acts = wandered(history, seed)
         equal(found, expected)
         types.update(event.type for event in history.events)
         types.update(duty_type for duty_type in EVENT_TYPES if any(duty_type in d for d in found.duties))
@@ -279,6 +281,22 @@ def prove(seeds: range) -> None:
 
 def test_forty_random_histories_come_out_the_same_in_whatever_order_they_are_read() -> None:
     prove(range(40))
+
+
+@contextmanager
+def by_turns() -> Iterator[None]:
+    """Nothing is followed at once, and never more than a few signals, duties or inputs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in (
+            (processes, "TURN", 0.0), (processes, "BYTES", 5000), (signals, "PART", 3), (cases, "PAGE", 2),
+            (processes, "PAGE", 2), (net, "FEWEST", 4), (net, "ROOM", 0), (graph, "AT_HAND", 30),
+        ):  # fmt: skip
+            patch.setattr(module, name, value)
+        yield
+
+
+def test_forty_more_come_out_the_same_when_they_are_followed_by_turns() -> None:
+    prove(range(40, 80), by_turns)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any, Final
@@ -11,8 +11,7 @@ import pytest
 import structlog
 
 from consumers import processes
-from consumers.graph import Graph, Heard
-from domain.event import Envelope
+from consumers.signals import Said, parts
 from tests.support.histories import Author, by_hand
 from tests.support.interleaving import Loops
 
@@ -35,21 +34,21 @@ def priority_of_many() -> Author:
 
 def said(author: Author, facts: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(signals, duty events) of the last `facts` facts that said anything, each read alone."""
-    heard: list[int] = []
+    heard = [0]
 
-    class Counting(Graph):
-        def add(self, events: Sequence[tuple[int, Envelope]]) -> list[Heard]:
-            found = super().add(events)
-            heard.append(len(found))
-            return found
+    def counted(*given: Any) -> Iterator[list[Said]]:
+        for part in parts(*given):
+            heard[-1] += len(part)
+            yield part
 
-    monkeypatch.setattr(processes, "Graph", Counting)
+    monkeypatch.setattr(processes, "parts", counted)
     duties = [0]
     with structlog.testing.capture_logs(), closing(Loops(author.history())) as loops:
         loops.tell_all()
         loops.processes.batch = 1
         while loops.processes.step():
             duties.append(len(loops.duties()))
+            heard.append(0)
     steps = zip(heard, duties, duties[1:], strict=False)
     return [(signals, after - before) for signals, before, after in steps if signals][-facts:]
 
