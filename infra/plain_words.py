@@ -184,6 +184,14 @@ STATES_OF_KIND = {
 }
 """Where one word says different things of different kinds."""
 
+COUNTS = {
+    "agree": ("agrees", "agree"),
+    "disagree": ("disagrees", "disagree"),
+    "pass": ("has no opinion", "have no opinion"),
+    "withdrawn": ("took it back", "took it back"),
+}
+"""What people say of a concern, of one and of several."""
+
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
 _MONTHS += ["August", "September", "October", "November", "December"]
 
@@ -217,9 +225,11 @@ def status(node: Mapping[str, Any]) -> str:
     """Where a `trace` node stands: "declined: needs an assessment first; would move the problem elsewhere".
 
     "" if the node says nothing of itself. That a decision was made goes without saying once its
-    outcome is given.
+    outcome is given. What stands for the supports of a concern says how many they are.
     """
-    heads = []
+    heads = [
+        f"{count:,} {COUNTS[said][count != 1]}" for said, count in (node.get("counts") or {}).items() if count
+    ]
     if (its_state := node.get("state")) and not (node.get("outcome") and its_state == "made"):
         heads.append(state(str(node.get("kind")), str(its_state)))
     if its_outcome := node.get("outcome"):
@@ -254,6 +264,8 @@ def when(node: Mapping[str, Any]) -> str:
     if occurred.get("kind") != "unknown" and (start or end):
         return moment(str(start or end))
     known = node.get("known_at")
+    if node.get("counts"):
+        return f"latest known {moment(str(known))}"
     return f"date unknown; known since {moment(str(known))}" if known else "date unknown"
 
 

@@ -45,7 +45,7 @@ _LOOKS_BACK: Final = frozenset({"measured", "reviewed", "closed", "withdrawn"})
 """Facts about what was done before: nothing comes any further by them."""
 _INPUTS: Final = ("concern", "contact")
 SAYS_NOTHING: Final = ("supports",)
-"""Relations over which no input comes any further. A concern can have thousands of them."""
+"""Relations over which no input comes any further. A concern can have many thousands of them."""
 DONE: Final = ("decision", "priority", "change", "referral")
 """The kinds of what is done because of an input."""
 
@@ -171,14 +171,15 @@ def closure(
 ) -> set[str]:
     """The ids that `roots` lead to, and those that they come from, over any number of hops.
 
-    `without`: relations over which no way goes.
+    `without`: relations over which no way goes forward.
     """
     edges = tables[EDGES]
     usable = edges.c.relation.not_in(without) if without else true()
     found = set(roots)
-    for wanted, near, far in ((forward, "cause", "effect"), (back, "effect", "cause")):
-        if wanted and roots:
-            found |= reach(db, edges.c[near], edges.c[far], roots, usable)
+    if forward and roots:
+        found |= reach(db, edges.c.cause, edges.c.effect, roots, usable)
+    if back and roots:
+        found |= reach(db, edges.c.effect, edges.c.cause, roots, true())
     return found
 
 

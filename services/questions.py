@@ -19,7 +19,7 @@ from domain.evidence.sealing import open_sealed
 from domain.force import Force
 from domain.ids import Ids
 from domain.values import instant, stamp
-from projections import history
+from projections import history, supports
 from projections import trace as threads
 from projections.store import SEALED_VALUES, ViewStore, among
 from projections.view import Asked, Row, Tables, place_of
@@ -169,15 +169,17 @@ class Questions:
     # -- threads ---------------------------------------------------------------------------------
 
     def trace(self, name: str, at: Moment, *, forward: bool = True, back: bool = True) -> Row:
-        """The thread of a thing, as the contract's JSON says it."""
+        """The thread of a thing, as the contract's JSON says it.
+
+        One node with counts stands for all supports of a concern, of which there can be many
+        thousands. The supports themselves are not read, but for one that is the root.
+        """
         root = self.find(name)
 
         def around(db: Connection, tables: Tables) -> threads.Thread:
-            # States need what the nodes lead to, also where that is not shown.
-            ids = threads.closure(db, tables, [root["id"]], forward=forward, back=back)
-            return threads.thread(db, tables, threads.closure(db, tables, ids, back=False))
+            return threads.thread(db, tables, _around(db, tables, root["id"], forward=forward, back=back))
 
-        whole = self._as_at(around, [root["id"]], at, both_ways=True)
+        whole = self._as_at(around, root["id"], at)
         if root["id"] not in whole.things:
             raise NotFoundError(
                 f"{name} was not known then", expected="a thing that was known at that date",
@@ -200,6 +202,7 @@ class Questions:
                 "text": texts[id_],
                 "outcome": row["outcome"],
                 "reasons": orjson.loads(row["reasons"]),
+                "counts": None,
             }
             for id_, row in shown.things.items()
         ]
@@ -207,6 +210,11 @@ class Questions:
             {"cause": names[e["cause"]], "effect": names[e["effect"]], "relation": e["relation"]}
             for e in shown.edges
         ]
+        ahead = threads.walk({root["id"]}, threads.adjacent(shown.edges)) if forward else set()
+        concerns = {id_ for id_ in ahead if shown.things[id_]["kind"] == "concern"}
+        for id_, counted in self._supports(concerns, at).items():
+            nodes.append(node := _counted(counted, names[id_], shown.things[id_]))
+            edges.append({"cause": names[id_], "effect": node["ref"], "relation": "supports"})
         return {
             "root": names[root["id"]],
             "at": at.known_by,
@@ -392,24 +400,26 @@ class Questions:
         return rows
 
     def _as_at(
-        self,
-        question: Callable[[Connection, Tables], threads.Thread],
-        roots: Collection[str],
-        at: Moment,
-        *,
-        both_ways: bool,
+        self, question: Callable[[Connection, Tables], threads.Thread], root: str, at: Moment
     ) -> threads.Thread:
         if not at.past:
             return self.views.read(question, "trace")
 
         def events(db: Connection, tables: Tables) -> list[tuple[int, Envelope]]:
-            ids = threads.closure(db, tables, roots, back=both_ways)
-            ids = threads.closure(db, tables, ids, back=False)
+            ids = _around(db, tables, root)
             return history.of_streams(db, tables, ids, known_by=at.known_by, recorded_by=at.recorded_by)
 
         past = self.views.read(events, "history", "trace")
         thread: threads.Thread = self._folded(["trace"], past, lambda m: m.read(question, "trace"))
         return thread
+
+    def _supports(self, concerns: Collection[str], at: Moment) -> dict[str, supports.Supports]:
+        def counted(db: Connection, tables: Tables) -> dict[str, supports.Supports]:
+            if at.past:
+                return supports.as_at(db, tables, concerns, known_by=at.known_by, recorded_by=at.recorded_by)
+            return supports.now(db, tables, concerns)
+
+        return self.views.read(counted, "trace", "history" if at.past else "inputs") if concerns else {}
 
     def _folded(
         self,
@@ -505,6 +515,32 @@ class Questions:
             return dict(db.execute(query).all())
 
         return self.views.read(asked, "trace")
+
+
+def _around(
+    db: Connection, tables: Tables, root: str, *, forward: bool = True, back: bool = True
+) -> set[str]:
+    """The ids of a thread, and of what its things lead to: states need that also where it is not shown."""
+    ids = threads.closure(db, tables, [root], forward=forward, back=back, without=threads.SAYS_NOTHING)
+    return threads.closure(db, tables, ids, back=False, without=threads.SAYS_NOTHING)
+
+
+def _counted(counted: supports.Supports, name: str, concern: Row) -> Row:
+    """The node that stands for the supports of a concern. No reference of a source has a blank in it."""
+    return {
+        "ref": f"supports of {name}",
+        "id": None,
+        "kind": "support",
+        "subkind": None,
+        "neighbourhood": _place(concern["place"]),
+        "occurred": {"kind": "unknown", "from": None, "to": None},
+        "known_at": counted.known_at,
+        "state": None,
+        "text": None,
+        "outcome": None,
+        "reasons": [],
+        "counts": counted.counts,
+    }
 
 
 def _unbroken(events: Sequence[Envelope]) -> None:

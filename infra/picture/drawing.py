@@ -293,9 +293,7 @@ def _description(thread: Thread) -> str:
 
 
 def _sentence(thing: Thing) -> str:
-    return "; ".join(
-        part for part in (f"{thing.kind_words} {thing.ref}", thing.date, thing.status, thing.text) if part
-    )
+    return "; ".join(part for part in (thing.name, thing.date, thing.status, thing.text) if part)
 
 
 def _text(

@@ -15,6 +15,8 @@ class Thing:
     """A node in words that can be shown: one line each, without control characters."""
 
     ref: str
+    name: str
+    """What it is and how it is called: "Concern N1"."""
     kind: str
     """The code: engagement, concern …"""
     date: str
@@ -84,9 +86,13 @@ def read(trace: Mapping[str, Any]) -> Thread:
 
 def _thing(node: Mapping[str, Any]) -> Thing:
     text = clean(str(node.get("text") or ""))
+    ref, kind = clean(str(node["ref"])), clean(str(node["kind"]))
+    # What stands for several says so in its reference: "supports of N1".
+    name = f"{ref[:1].upper()}{ref[1:]}" if node.get("counts") else f"{plain_words.kind(kind)} {ref}"
     return Thing(
-        ref=clean(str(node["ref"])),
-        kind=clean(str(node["kind"])),
+        ref=ref,
+        name=name,
+        kind=kind,
         date=clean(plain_words.when(node)),
         status=clean(plain_words.status(node)),
         text=plain_words.WITHHELD.get(text, text),

@@ -165,9 +165,9 @@ def _write_thing(
     note: str = "",
 ) -> None:
     """A thing in full: kind, reference, how it is bound to what stands above it, date, state; its text."""
-    name = f"{thing.kind_words} {thing.ref}"
-    facts = " · ".join(part for part in (f"{led_by}{name}{bound}", thing.date, thing.status, also) if part)
-    _write(page, facts, mark, f"{below:<{len(mark)}}   ", name, COLOURS.get(thing.kind, ""))
+    head = f"{led_by}{thing.name}{bound}"
+    facts = " · ".join(part for part in (head, thing.date, thing.status, also) if part)
+    _write(page, facts, mark, f"{below:<{len(mark)}}   ", thing.name, COLOURS.get(thing.kind, ""))
     for text in filter(None, (thing.text, note)):
         indent = f"{below:<{len(mark)}}   "
         _write(page, text, indent, indent, text if text == note or thing.withheld else "", _DIM)

@@ -352,7 +352,7 @@ SHAPES: dict[str, tuple[set[str], dict[str, set[str]]]] = {
     "trace N1": (
         {"root", "at", "nodes", "edges"},
         {
-            "nodes": THING | {"neighbourhood", "state", "text", "outcome", "reasons"},
+            "nodes": THING | {"neighbourhood", "state", "text", "outcome", "reasons", "counts"},
             "edges": {"cause", "effect", "relation"},
         },
     ),

@@ -221,6 +221,44 @@ def test_as_at_a_date_a_force_is_asked_for_alone(forces: Path) -> None:
     assert refs() == {"N1", "N2"}
 
 
+# -- how many stand behind a concern -------------------------------------------------------------
+
+
+def test_a_trace_counts_the_supports_of_a_concern_now_and_as_at_a_date(tmp_path: Path) -> None:
+    def support(fact: str, number: int, day: int, **fields: Any) -> Message:
+        time = f"2026-01-{day:02}T09:00:00Z"
+        return message(
+            f"support.{fact}", f"S{number}", "supports concern N1", time=time,
+            contributor={"ref": f"person-{number}"}, **fields,
+        )  # fmt: skip
+
+    told(
+        tmp_path,
+        concern("N1"),
+        support("given", 1, 6, stance="agree"),
+        support("given", 2, 7, stance="disagree"),
+        support("changed", 2, 8, stance="pass"),
+        support("withdrawn", 1, 9),
+    )
+
+    def counts(*more: str) -> list[tuple[str, dict[str, int]]]:
+        nodes = asked(tmp_path, "trace", "N1", *more)["nodes"]
+        return [(node["ref"], node["counts"]) for node in nodes if node["counts"]]
+
+    def of(agree: int, disagree: int, pass_: int, withdrawn: int) -> list[tuple[str, dict[str, int]]]:
+        each = {"agree": agree, "disagree": disagree, "pass": pass_, "withdrawn": withdrawn}
+        return [("supports of N1", each)]
+
+    assert counts() == counts("--recorded-at", NOW) == of(0, 0, 1, 1)
+    assert counts("--at", "2026-01-05") == []
+    assert counts("--at", "2026-01-06") == of(1, 0, 0, 0)
+    assert counts("--at", "2026-01-07") == of(1, 1, 0, 0)
+    assert counts("--at", "2026-01-08") == of(1, 0, 1, 0)
+    for form in ("table", "svg"):
+        out = heard("trace", "N1", "--format", form, dir=tmp_path, now=NOW).text
+        assert "1 has no opinion, 1 took it back" in " ".join(out.split())
+
+
 # -- small numbers -------------------------------------------------------------------------------
 
 

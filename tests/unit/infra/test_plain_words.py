@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from domain.values import Stance
 from infra import plain_words
 from services import questions
 
@@ -120,6 +123,10 @@ def test_a_code_that_is_newer_than_the_table_is_spelt_out() -> None:
         ({"kind": "referral", "state": "made", "reasons": []}, "passed on, no answer yet"),
         ({"kind": "decision", "state": "made"}, "decided"),
         ({"kind": "concern", "state": None}, ""),
+        (
+            {"kind": "support", "counts": {"agree": 1, "disagree": 1200, "pass": 0, "withdrawn": 2}},
+            "1 agrees, 1,200 disagree, 2 took it back",
+        ),
     ],
 )
 def test_a_status_tells_state_outcome_and_reasons(node: dict[str, object], words: str) -> None:
@@ -143,6 +150,15 @@ def test_a_status_tells_state_outcome_and_reasons(node: dict[str, object], words
 def test_dates_read_as_one_would_say_them(kind: str, start: str | None, end: str | None, words: str) -> None:
     occurred = {"kind": kind, "from": start, "to": end}
     assert plain_words.when({"occurred": occurred, "known_at": "2009-03-01"}) == words
+
+
+def test_what_is_counted_has_the_date_of_the_latest() -> None:
+    counted = {"occurred": {"kind": "unknown"}, "known_at": "2009-03-01", "counts": {"agree": 1}}
+    assert plain_words.when(counted) == "latest known 1 March 2009"
+
+
+def test_every_stance_has_words_for_one_and_for_several() -> None:
+    assert plain_words.COUNTS.keys() == {*get_args(Stance), "withdrawn"}
 
 
 def test_a_thing_without_any_date_says_so() -> None:
