@@ -15,6 +15,12 @@ from services.telemetry import BATCH_RECORDS, BATCH_SECONDS, BATCHES_FAILED, Met
 
 PATIENCE: Final = 30
 """How often in a row a loop may fail for the moment before it gives up."""
+QUIET: Final = 60.0
+"""Seconds without a failure after which a loop that finds nothing to do counts as well again.
+
+A step that finds nothing does not say so at once: after a batch that failed nothing is there until it is
+fetched again, and where the group shares out anew that may take a session.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -72,18 +78,21 @@ def run(
     until_idle: bool,
     stopped: Callable[[], bool] = lambda: False,
     wait: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
     progress: Callable[[int], None] = lambda _: None,
     alive: Callable[[], None] = lambda: None,
 ) -> int:
     """Step the loops in turn, until nothing is left to do or `stopped`; how much was handled.
 
-    What is only transient is tried again, waiting longer each time, up to a limit; a loop whose
-    role another process has taken over does the same, and stands by. Every other error ends the
-    run. The loops are closed at the end. `progress` is told after each round how much was handled so
-    far, `alive` before each turn of a loop that the run has not come to a stand.
+    What is only transient is tried again, waiting longer each time, up to PATIENCE times in a row; a loop
+    whose role another process has taken over does the same, and stands by. The row ends when a step has
+    handled something, or when QUIET seconds have passed without a failure. Every other error ends the run.
+    The loops are closed at the end. `progress` is told after each round how much was handled so far, `alive`
+    before each turn of a loop that the run has not come to a stand.
     """
     handled = 0
     failures: Counter[tuple[int, str]] = Counter()
+    failed: dict[tuple[int, str], float] = {}
 
     def tried(at: int, ask: Callable[[], int]) -> int:
         """What the loop answers; 1 if it failed for the moment, for then something may be left to do."""
@@ -93,6 +102,7 @@ def run(
             answer = ask()
         except RETRIED as error:
             failures[place] += 1
+            failed[place] = monotonic()
             log.warning(
                 "trying again",
                 code=error.code,
@@ -106,7 +116,8 @@ def run(
                 loops[at].close()  # what it holds is of no use: its next step asks for the role anew
             wait(min(0.01 * 2 ** failures[place], 2.0))
             return 1
-        del failures[place]
+        if place in failed and (answer or ask.__name__ != "step" or monotonic() - failed[place] >= QUIET):
+            del failures[place], failed[place]
         return answer
 
     try:

@@ -29,6 +29,7 @@ from domain.errors import (
     TransientError,
 )
 from domain.event import Envelope
+from infra import event_store
 from infra.event_store import PostgresRecorder, SqlEventStore, SqliteRecorder, _our_errors
 from services.ports import (
     DeadLetter,
@@ -387,6 +388,19 @@ def test_what_waits_for_the_same_is_told_by_source_and_given_oldest_first(store:
     assert [p.id for p in store.waiting_of(flood, "/tests", 2)] == ["p1", "p2"]
     assert store.waiting_of(flood, "", 9) == [other]
     assert store.waiting_by_source(stream_of("D3")) == {}
+
+
+@pytest.mark.parametrize("opened", BOTH, indirect=True)
+def test_of_what_waits_no_more_is_taken_than_its_boxes_weigh_and_one_at_least(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = stream_of("D1")
+    waiting = [replace(parked(f"p{size}"), box=bytes(size)) for size in (4, 5, 6)]
+    store.commit(Work(parked=waiting))
+    for most, taken in ((3, 1), (8, 1), (9, 2), (14, 2), (15, 3)):
+        monkeypatch.setattr(event_store, "BATCH_BYTES", most)
+        assert store.waiting_of(flood, "/tests", 9) == waiting[:taken]
+        assert store.parked(before="9999", limit=9) == waiting[:taken]
 
 
 def test_dead_letters_are_told_oldest_first_and_by_status(store: EventStore) -> None:

@@ -64,6 +64,12 @@ def hanging(process: subprocess.Popen[bytes]) -> None:
     assert " at intake." in line, line
 
 
+def at_work(process: subprocess.Popen[bytes]) -> None:
+    """Wait until its loops go round: nothing is left to do, and the sequencer says that it has begun."""
+    assert process.stderr is not None
+    assert any(b"sequencer began" in line for line in process.stderr)
+
+
 def ended(process: subprocess.Popen[bytes], *signals: int) -> tuple[int, float, str]:
     """Send signals; the exit code, the seconds to it, and what it said."""
     began = time.monotonic()
@@ -112,8 +118,9 @@ def test_an_interrupt_has_its_own_code_and_a_second_one_waits_for_nothing(folder
 
 def test_one_that_is_idle_obeys_at_once(folder: Path) -> None:
     nothing_is_lost(folder)
-    with consuming(folder, {"HEARD_WATCHDOG": "4"}) as process:
-        time.sleep(6)  # longer than a round may take
+    with consuming(folder, {"HEARD_WATCHDOG": "3", "HEARD_LOG_LEVEL": "info"}) as process:
+        at_work(process)
+        time.sleep(3.5)  # longer than a round may take
         assert process.poll() is None
         code, seconds, talk = ended(process, signal.SIGTERM)
     assert code == 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consumers.running import PATIENCE, run
+from consumers.running import PATIENCE, QUIET, run
 from domain.errors import FencedError, IntegrityError, TransientError
 
 
@@ -76,6 +76,31 @@ def test_a_loop_that_fails_for_ever_ends_the_run_however_well_the_others_do() ->
     with pytest.raises(TransientError):
         run_until_idle(bad, good)
     assert (bad.closed, good.closed) == (1, 1)
+
+
+def test_a_batch_that_always_fails_ends_the_run_though_the_steps_between_find_nothing() -> None:
+    loop = Scripted([TransientError("busy"), 0, 0] * (PATIENCE + 1))
+    with pytest.raises(TransientError):
+        run([loop], until_idle=False, wait=lambda _: None, monotonic=lambda: 0.0)
+    assert loop.steps == [0, 0]
+    assert loop.closed == 1
+
+
+def test_a_batch_that_came_through_ends_the_row_of_failures() -> None:
+    loop = Scripted([*failing(TransientError("busy"), PATIENCE), 1] * 3)
+    assert run_until_idle(loop)[0] >= 3
+
+
+def test_a_loop_that_has_nothing_to_do_and_fails_now_and_then_goes_on() -> None:
+    now = [0.0]
+
+    def quiet(_: float) -> None:
+        now[0] += QUIET / 2
+
+    # given more failures than a row may have, and after each of them a minute in which nothing comes
+    loop = Scripted([FencedError("another has it"), 0, 0] * (3 * PATIENCE))
+    run([loop], until_idle=False, stopped=lambda: not loop.steps, wait=quiet, monotonic=lambda: now[0])
+    assert loop.closed == 1  # at the end: never was it fenced so often that it asked for its role anew
 
 
 def test_whether_something_is_left_is_asked_again_when_that_fails_for_the_moment() -> None:
