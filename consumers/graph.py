@@ -79,6 +79,8 @@ class Graph:
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._rows = Rows()
+        self._unfollowed: set[int] = set()
+        """The positions of all news of which not everything has come yet."""
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -126,6 +128,7 @@ class Graph:
                     )
                 )
                 self._rows.put(NEWS, e, **_row_of(news[-1]))
+        self._unfollowed |= {each.position for each in news}
         self._flush(db)
         return news
 
@@ -207,10 +210,11 @@ class Graph:
 
     # -- what is left to be followed -------------------------------------------------------------
 
-    @staticmethod
-    def left(db: Connection) -> list[str]:
-        """The forces that have news of which not everything has come yet."""
-        return list(db.execute(select(TABLES[NEWS].c.force).distinct()).scalars())
+    def left(self, db: Connection) -> list[str]:
+        """The forces that have news of which not everything has come yet, left by whoever was here before."""
+        rows = db.execute(select(TABLES[NEWS].c.force, TABLES[NEWS].c.position)).all()
+        self._unfollowed = {position for _, position in rows}
+        return sorted({force for force, _ in rows})
 
     @staticmethod
     def next(db: Connection, force: str, limit: int) -> list[News]:
@@ -219,22 +223,21 @@ class Graph:
         query = select(table).where(table.c.force == force).order_by(table.c.position).limit(limit)
         return [_news_of(dict(row)) for row in db.execute(query).mappings()]
 
-    @staticmethod
-    def followed(db: Connection, news: Sequence[News]) -> None:
+    def followed(self, db: Connection, news: Sequence[News]) -> None:
         """Everything has come of these."""
         db.execute(delete(TABLES[NEWS]).where(among(TABLES[NEWS].c.id, [each.id for each in news], db)))
+        self._unfollowed -= {each.position for each in news}
 
     # -- the part of it that news concern --------------------------------------------------------
 
     def region(self, db: Connection, news: Sequence[News]) -> Region:
-        """What has to be known to follow these, in time that grows with its links.
+        """What has to be known to follow these, in time that grows with its links; as if no other news were.
 
         New is a fact on a thing; or a link (or an input) that leads to facts. So this is all that leads to
         these facts and links, and what lies between the links and the facts that they lead to.
         """
         if self._count > AT_HAND:
             self._begin_anew()
-        ours = {each.position for each in news}
         begun = {each.thing for each in news if each.begins}
         made = [link for each in news for link in each.links]
         below = self._all(db, self._down, {link.effect for link in made} | begun, "cause", "effect")
@@ -255,8 +258,10 @@ class Graph:
         grouped = {link.grouped for link in (*links, *made) if link.grouped is not None}
         return Region(
             inputs=sorted(thing for thing, kind in self._kinds_of(db, above).items() if kind in INPUTS),
-            links=[link for link in links if link.position not in ours],
-            facts=[fact for thing in leading for fact in said[thing] if fact.position not in ours],
+            # Not those of other news either: else two links that lead to one fact would each leave it to
+            # the other to say so.
+            links=[link for link in links if link.position not in self._unfollowed],
+            facts=[fact for at in leading for fact in said[at] if fact.position not in self._unfollowed],
             # The event store is asked, not this loop's own rows: it holds everything that was recorded
             # before a fact, whatever partition has been read.
             endings=self._store.positions_of(sorted(grouped), concern.Ungrouped.TOPIC) if grouped else {},

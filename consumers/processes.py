@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import accumulate, groupby, zip_longest
 from operator import attrgetter, itemgetter
 from typing import Final, TypeAlias
 
@@ -42,8 +42,8 @@ GROUP: Final = "processes"
 ROLE: Final = "neighbourhood_team"
 TURN: Final = 0.5
 """Seconds that one batch, and then what waits for its turn, may take before the log is asked again."""
-BYTES: Final = 2 * 1024 * 1024
-"""As many bytes of events as are taken in at once: some 14,000 links."""
+BYTES: Final = 1024 * 1024
+"""As many bytes of events as are taken in at once: some 7,000 links."""
 LONG: Final = 1.0
 """Seconds after which a batch was too large."""
 
@@ -88,8 +88,6 @@ class Processes:
     """By force, in the order in which they come: the turn in hand, None if it has still to be begun."""
     _size: int = 0
     """How many events are taken, or followed, at once."""
-    _polled: list[Record] = field(default_factory=list)
-    """Records that are still to be taken in."""
 
     @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
@@ -102,10 +100,9 @@ class Processes:
         if self._consumer is None:
             self._begin()
         assert self._consumer is not None  # noqa: S101 - for the type checker
-        if not self._polled:
-            self._polled = self._consumer.poll(self._size, 0.0 if self._turns else timeout)
-        records, self._polled = _first(self._polled, BYTES)
+        records = self._consumer.poll(self._size, 0.0 if self._turns else timeout)
         try:
+            records = self._few(records)
             if records:
                 since = self.tracer.now()
                 self._take(records)
@@ -125,7 +122,6 @@ class Processes:
         """Leave the group: another runner that stands by takes over."""
         self._graph = None
         self._turns.clear()
-        self._polled = []
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
@@ -144,14 +140,29 @@ class Processes:
                     table.create(db, checkfirst=True)
 
     def _start(self, topic: str, partition: int) -> int:
+        assert self._graph is not None  # noqa: S101 - for the type checker
         with self.views.reading() as db:
             marks = self.views.marks(db, GROUP)
-            self._turns = dict.fromkeys(Graph.left(db))
+            self._turns = dict.fromkeys(self._graph.left(db))
         self._marks[PARTS] = marks.get(PARTS, Mark())
         self._marks[topic, partition] = mark = marks.get((topic, partition), Mark())
         return mark.next
 
     # -- taking in -------------------------------------------------------------------------------
+
+    def _few(self, records: list[Record]) -> list[Record]:
+        """BYTES of the records, the first of each partition; the others are read again, with what came."""
+        if sum(map(_size, records)) <= BYTES:
+            return records
+        assert self._consumer is not None  # noqa: S101 - for the type checker
+        places: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
+        for record in records:
+            places[record.topic, record.partition].append(record)
+        in_turn = [record for each in zip_longest(*places.values()) for record in each if record is not None]
+        self._size = 1 + sum(size < BYTES for size in accumulate(map(_size, in_turn)))
+        for record in reversed(in_turn[self._size :]):
+            self._consumer.seek(record.topic, record.partition, record.offset)
+        return in_turn[: self._size]
 
     def _take(self, records: Sequence[Record]) -> None:
         """Remember what the records say, and follow it unless it takes too long."""
@@ -239,6 +250,7 @@ class Processes:
         self, things: Mapping[str, Row], cases: Cases, steps: Sequence[Step], done: Sequence[News] = ()
     ) -> None:
         """Write duties, and then that they are written; that all has come of these news, if it has."""
+        assert self._graph is not None  # noqa: S101 - for the type checker
         duties = 0
         if steps:
             self.probe("processes.before_duties")
@@ -249,7 +261,7 @@ class Processes:
             self.views.move(db, GROUP, {PARTS: (before, after)})
             cases.flush(db)
             if done:
-                Graph.followed(db, done)
+                self._graph.followed(db, done)
             self.probe("processes.before_commit")
         self._marks[PARTS] = after
         self.probe("processes.after_commit")
@@ -322,14 +334,8 @@ def unfollowed(db: Connection) -> int:
     return db.scalar(select(func.count()).select_from(TABLES[NEWS])) or 0
 
 
-def _first(records: list[Record], size: int) -> tuple[list[Record], list[Record]]:
-    """The first of the records, together of about that many bytes, and the others."""
-    left = size
-    for at, record in enumerate(records):
-        if left <= 0:
-            return records[:at], records[at:]
-        left -= len(record.value or b"")
-    return records, []
+def _size(record: Record) -> int:
+    return len(record.value or b"")
 
 
 def _decided(cases: Cases, things: Mapping[str, Row], part: Iterable[Said]) -> Iterator[list[Step]]:

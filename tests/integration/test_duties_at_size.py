@@ -20,6 +20,7 @@ SIZES: Final = {
     "supports": (50_000, 100_000),
     "chain": (2_500, 5_000),
     "table": (100, 200),
+    "wide": (1_000, 2_000),
 }
 """Each is measured in two sizes, the second twice the first."""
 SECONDS: Final = 5.0

@@ -85,7 +85,7 @@ def test_what_a_runner_leaves_is_followed_by_the_next_and_nothing_twice(recorded
     assert shapes.found(recorded, 0) == shapes.table(INPUTS, DECISIONS).duties
     with recorded.views.reading() as db:
         assert processes.unfollowed(db) == 0
-        assert Graph.left(db) == []
+        assert Graph(recorded.store).left(db) == []
 
 
 def test_a_runner_that_lost_its_role_unawares_fails_and_changes_nothing() -> None:

@@ -140,8 +140,20 @@ def table(inputs: int, decisions: int = 200) -> Shape:
     return Shape(told(), _duties(raised=inputs, decided=inputs, moved=inputs * decisions))
 
 
+def wide(n: int, meetings: int = 200) -> Shape:
+    """Decisions that rest on as much as one may, and of which nobody is owed anything: meetings."""
+
+    def told() -> Iterator[Message]:
+        yield from _begun()
+        yield from (_message("engagement.held", f"E{m}", method="public_meeting") for m in range(meetings))
+        causes = [f"derived_from engagement E{m}" for m in range(meetings)]
+        yield from (_decision(f"D{number}", *causes) for number in range(n))
+
+    return Shape(told(), {})
+
+
 SHAPES: Final[Mapping[str, Callable[[int], Shape]]] = {
-    shape.__name__: shape for shape in (ladder, group, ended, supports, chain, table)
+    shape.__name__: shape for shape in (ladder, group, ended, supports, chain, table, wide)
 }
 """By name; all are made of one size."""
 
