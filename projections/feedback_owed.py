@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from math import inf
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from domain import change, concern, contact, decision, feedback, priority, referral
 from domain.event import Envelope, Event
 from projections.store import among
-from projections.trace import SAYS_NOTHING, THINGS, adjacent, closure, thread, walk, with_groups
+from projections.trace import SAYS_NOTHING, THINGS, Thread, adjacent, closure, thread, walk, with_groups
 from projections.view import NUMBER, TEXT, Asked, Row, Rows, Shape, Tables, View, here
 
 TELLINGS: Final = Shape(
@@ -30,6 +33,13 @@ MOVING: Final[tuple[type[Event], ...]] = (
 """Facts by which the inputs that they rest on move on."""
 MODERATING: Final[tuple[type[Event], ...]] = (concern.Moderated, contact.Moderated)
 """Facts about an input by which it moves on itself, and nothing that rests on it."""
+
+PUBLIC: Final = "public"
+"""For whom something is said that is said to everyone who is not told in person."""
+EVERYBODY: Final = "everybody"
+"""For whom it is that something moved on."""
+AT_ONCE: Final = 4096
+"""As many facts as are handed up at once: what each thing holds meanwhile is 512 bytes at most."""
 
 
 def _sent(rows: Rows, e: Envelope, event: feedback.Sent) -> None:
@@ -51,26 +61,15 @@ def _question(db: Connection, tables: Tables, asked: Asked) -> Iterable[Row]:
     where = (things.c.kind.in_(("contact", "concern")), *here(things, asked))
     inputs = {r["id"]: dict(r) for r in db.execute(select(things).where(*where)).mappings()}
     whole = thread(db, tables, with_groups(db, tables, inputs))
-    ids = whole.things
-    t, m = tables[TELLINGS], tables[MOVES]
-    tellings = {r["id"]: dict(r) for r in db.execute(select(t).where(among(t.c.id, ids, db))).mappings()}
-    moves = dict(db.execute(select(m.c.id, m.c.moved_at).where(among(m.c.id, ids, db))).all())
-    effects: defaultdict[str, list[str]] = defaultdict(list)
-    for edge in whole.edges:
-        if edge["relation"] != "grouped_with":
-            effects[edge["cause"]].append(edge["effect"])
-        elif whole.things[edge["effect"]]["grouped"] == edge["cause"]:
-            # What becomes of one of a group is owed to all of it, for as long as it is one.
-            effects[edge["cause"]].append(edge["effect"])
-            effects[edge["effect"]].append(edge["cause"])
-    others = {id_ for id_, row in whole.things.items() if row["kind"] in ("contact", "concern")}
+    telling = {id_: _told_as(row) for id_, row in inputs.items()}
+    moving = {id_: [id_, EVERYBODY] for id_ in inputs}
+    heard = last_heard(
+        {id_: [*telling[id_], *moving[id_]] for id_ in inputs}, _effects(whole), _said(db, tables, whole)
+    )
     meetings = _raised_in_meetings(db, tables, inputs)
     for id_, row in sorted(inputs.items(), key=lambda item: (item[1]["ref"], item[0])):
-        downstream = walk({id_}, lambda each: effects.get(each, ()))
-        told = _last_told(row, [tellings[d] for d in downstream if d in tellings])
-        moved = max(
-            (moves[d] for d in downstream if d in moves and (d == id_ or d not in others)), default=None
-        )
+        told = max((heard[id_, whom] for whom in telling[id_] if (id_, whom) in heard), default=None)
+        moved = max((heard[id_, whom] for whom in moving[id_] if (id_, whom) in heard), default=None)
         yield {
             "force": row["force"],
             "place": row["place"],
@@ -80,6 +79,31 @@ def _question(db: Connection, tables: Tables, asked: Asked) -> Iterable[Row]:
             "told_at": told,
             "moved_at": moved,
         }
+
+
+def _said(db: Connection, tables: Tables, whole: Thread) -> Iterator[Said]:
+    """What was told, and what moved on."""
+    t, m = tables[TELLINGS], tables[MOVES]
+    for row in db.execute(select(t).where(among(t.c.id, whole.things, db))).mappings():
+        if not row["failed"]:  # what failed told nobody
+            in_person = row["audience"] == "contributor"
+            yield Said(row["sent_at"], row["id"], row["subject"] if in_person else PUBLIC)
+    for id_, at in db.execute(select(m.c.id, m.c.moved_at).where(among(m.c.id, whole.things, db))):
+        own = whole.things[id_]["kind"] in ("contact", "concern")
+        yield Said(at, id_, id_ if own else EVERYBODY)
+
+
+def _effects(whole: Thread) -> dict[str, list[str]]:
+    """What each thing leads to."""
+    effects: dict[str, list[str]] = {id_: [] for id_ in whole.things}
+    for edge in whole.edges:
+        if edge["relation"] != "grouped_with":
+            effects[edge["cause"]].append(edge["effect"])
+        elif whole.things[edge["effect"]]["grouped"] == edge["cause"]:
+            # What becomes of one of a group is owed to all of it, for as long as it is one.
+            effects[edge["cause"]].append(edge["effect"])
+            effects[edge["effect"]].append(edge["cause"])
+    return effects
 
 
 def _raised_in_meetings(db: Connection, tables: Tables, inputs: Mapping[str, Row]) -> set[str]:
@@ -101,9 +125,9 @@ def tells(input_: Row, told: Row) -> bool:
     return not (input_["contributor"] and input_["may_contact"])
 
 
-def _last_told(row: Row, tellings: Iterable[Row]) -> str | None:
-    """When this input was last told of: what failed told nobody."""
-    return max((t["sent_at"] for t in tellings if not t["failed"] and tells(row, t)), default=None)
+def _told_as(input_: Row) -> list[str | None]:
+    """For whom feedback has to be to tell this input."""
+    return [input_["contributor"], *([PUBLIC] if tells(input_, {"audience": "public"}) else [])]
 
 
 def _owed(row: Row, told: str | None, moved: str | None, *, in_public: bool) -> str:
@@ -111,6 +135,85 @@ def _owed(row: Row, told: str | None, moved: str | None, *, in_public: bool) -> 
         return "moved_on_since" if moved is not None and moved > told else "told"
     reachable = bool(row["contributor"] and row["may_contact"]) or in_public
     return "never_told" if reachable else "cannot_be_told"
+
+
+# -- what does each input hear? ------------------------------------------------------------------
+
+
+class Said(NamedTuple):
+    """A fact that is heard by all that led to its thing, as far as it is meant for them."""
+
+    at: str
+    thing: str
+    whom: str | None
+    """A person, PUBLIC or EVERYBODY; or the one input that it is about."""
+
+
+def last_heard(
+    inputs: Mapping[str, Collection[str | None]], effects: Mapping[str, Collection[str]], said: Iterable[Said]
+) -> dict[tuple[str, str | None], str]:
+    """{(input, for whom): when the last was said that it hears}.
+
+    `inputs` are those of interest, and for whom something has to be said for each to hear it; every thing
+    is a key of `effects`. A set of facts is one whole number with a bit for each, the latest the highest:
+    so they are handed up together from effects to causes, and no input has a walk of its own.
+    """
+    circles = together(effects)
+    circle_of = {thing: number for number, things in enumerate(circles) for thing in things}
+    causes: defaultdict[str, list[str]] = defaultdict(list)
+    for cause, far in effects.items():
+        for effect in far:
+            causes[effect].append(cause)
+    last: dict[tuple[str, str | None], str] = {}
+    in_order = sorted(said, key=attrgetter("at"))
+    for some in (in_order[start : start + AT_ONCE] for start in range(0, len(in_order), AT_ONCE)):
+        meant: defaultdict[str | None, int] = defaultdict(int)
+        heard: defaultdict[int, int] = defaultdict(int)
+        for number, fact in enumerate(some):
+            meant[fact.whom] |= 1 << number
+            heard[circle_of[fact.thing]] |= 1 << number
+        above = walk({fact.thing for fact in some}, causes.__getitem__)
+        for circle in sorted({circle_of[id_] for id_ in above}):
+            for effect in chain.from_iterable(effects[id_] for id_ in circles[circle]):
+                heard[circle] |= heard[circle_of[effect]]
+        for id_ in inputs.keys() & above:
+            for whom in inputs[id_]:
+                if found := heard[circle_of[id_]] & meant[whom]:
+                    last[id_, whom] = some[found.bit_length() - 1].at
+    return last
+
+
+def together(effects: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """All things: those that lead to each other together, and behind those that they lead to.
+
+    Every thing is a key of `effects`. After R. Tarjan, Depth-first search and linear graph algorithms, 1972.
+    """
+    found: list[list[str]] = []
+    met: dict[str, int] = {}
+    earliest: dict[str, float] = {}  # the first met that it leads to; what is found counts no more
+    open_: list[str] = []
+    left: set[str] = set()
+    todo = list(effects)
+    while todo:
+        thing = todo[-1]
+        if thing not in met:
+            met[thing] = earliest[thing] = len(met)
+            open_.append(thing)
+            todo += (effect for effect in effects[thing] if effect not in met)
+            continue
+        todo.pop()
+        if thing in left:
+            continue
+        left.add(thing)  # all that it leads to was met by now
+        earliest[thing] = min(earliest[each] for each in (thing, *effects[thing]))
+        if earliest[thing] == met[thing]:
+            start = len(open_) - 1
+            while open_[start] != thing:
+                start -= 1
+            found.append(open_[start:])
+            del open_[start:]
+            earliest |= dict.fromkeys(found[-1], inf)
+    return found
 
 
 VIEW: Final = View(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from contextlib import closing
 from datetime import timedelta
+from operator import attrgetter
+from random import Random
 from types import ModuleType
 from typing import Any, Final
 
 import pytest
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from domain import feedback
 from projections import feedback_owed, inputs, trace, you_said_we_did
-from projections.view import Tables
+from projections.feedback_owed import MOVES, TELLINGS, VIEW, Said, last_heard, tells, together
+from projections.trace import EDGES, THINGS, walk
+from projections.view import Row, Tables
 from services import workflows
-from tests.support.histories import Author, by_hand
+from tests.support.histories import Author, by_hand, write
 from tests.support.interleaving import Loops
 
 ANNA: Final = {"ref": "P1", "may_contact": True}
@@ -182,3 +187,100 @@ def test_a_view_of_inputs_does_not_read_who_supports_them(
     monkeypatch.setattr(view, "thread", thread)
     tell.answers(view.VIEW.name)
     assert set(read) == {"N", "D"}
+
+
+# -- a walk for each input, which is what all of it stands for -----------------------------------
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_of_any_history_it_tells_what_a_walk_from_each_input_finds(seed: int) -> None:
+    with structlog.testing.capture_logs(), closing(Loops(write(seed, 300))) as loops:
+        loops.tell_all()
+        while loops.projectors[0].step():
+            pass
+        found = {row["id"]: (row["told_at"], row["moved_at"]) for row in loops.answers()[VIEW.name]}
+        assert found == walked(loops)
+
+
+def walked(loops: Loops) -> dict[str, tuple[str | None, str | None]]:
+    """{input: when it was last told, and when it last moved on}."""
+
+    def rows(shape: Any) -> list[Row]:
+        owner = VIEW.name if shape in VIEW.shapes else "trace"
+        table = loops.views.tables_of(owner, generations[owner])[shape]
+        return [dict(row) for row in db.execute(select(table)).mappings()]
+
+    with loops.views.reading() as db:
+        generations = loops.views.live(db)
+        things = {row["id"]: row for row in rows(THINGS)}
+        tellings = {row["id"]: row for row in rows(TELLINGS) if not row["failed"]}
+        moves = {row["id"]: row["moved_at"] for row in rows(MOVES)}
+        edges = rows(EDGES)
+    effects: defaultdict[str, list[str]] = defaultdict(list)
+    for edge in edges:
+        effect, cause = edge["effect"], edge["cause"]
+        if edge["relation"] != "grouped_with":
+            effects[cause].append(effect)
+        elif things[effect]["grouped"] == cause:
+            effects[cause].append(effect)
+            effects[effect].append(cause)
+    asked = {id_: row for id_, row in things.items() if row["kind"] in ("contact", "concern")}
+    found = {}
+    for id_, row in asked.items():
+        below = walk({id_}, lambda each: effects.get(each, ()))
+        told = [tellings[d]["sent_at"] for d in below & tellings.keys() if tells(row, tellings[d])]
+        moved = [moves[d] for d in below & moves.keys() if d == id_ or d not in asked]
+        found[id_] = max(told, default=None), max(moved, default=None)
+    return found
+
+
+@pytest.mark.parametrize("at_once", [1, 3, feedback_owed.AT_ONCE])
+@pytest.mark.parametrize("seed", range(100))
+def test_in_any_net_each_hears_the_last_that_was_said_further_on(
+    seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_owed, "AT_ONCE", at_once)
+    random = Random(seed)
+    effects = net(random)
+    people = [None, "Anna", "Ben", feedback_owed.PUBLIC]
+    asked = {
+        id_: random.sample(people, random.randrange(4))
+        for id_ in random.sample(sorted(effects), k=len(effects) // 2)
+    }
+    said = [
+        Said(f"{random.randrange(6)}", random.choice(list(effects)), random.choice(people))
+        for _ in range(random.randrange(12))
+    ]
+    below = {id_: walk({id_}, effects.__getitem__) for id_ in asked}
+    expected: dict[tuple[str, str | None], str] = {}
+    for fact in sorted(said, key=attrgetter("at")):
+        for id_, whom in asked.items():
+            if fact.thing in below[id_] and fact.whom in whom:
+                expected[id_, fact.whom] = fact.at
+    assert last_heard(asked, effects, said) == expected
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_what_leads_to_each_other_is_together_and_comes_after_what_it_leads_to(seed: int) -> None:
+    effects = net(Random(seed))
+    below = {id_: walk({id_}, effects.__getitem__) for id_ in effects}
+    found = together(effects)
+    assert sorted(id_ for circle in found for id_ in circle) == sorted(effects)
+    place = {id_: number for number, circle in enumerate(found) for id_ in circle}
+    for id_ in effects:
+        assert {other for other in effects if place[other] == place[id_]} == {
+            other for other in below[id_] if id_ in below[other]
+        }
+        assert all(place[other] <= place[id_] for other in below[id_])
+
+
+def net(random: Random) -> dict[str, list[str]]:
+    """What each of some things leads to, in circles too; some links lead both ways, as in a group."""
+    things = [f"T{number}" for number in range(random.randrange(2, 12))]
+    effects: dict[str, list[str]] = {id_: [] for id_ in things}
+    for _ in range(random.randrange(2 * len(things))):
+        one, other = random.choices(things, k=2)
+        effects[one].append(other)
+        if random.random() < 0.3:
+            effects[other].append(one)
+    return effects
