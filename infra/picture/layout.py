@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
+from math import ceil
 
 from infra.picture.layers import Arc, Layered, layered
 
@@ -63,7 +64,10 @@ def arrange(sizes: Sequence[Size], joints: Sequence[Joint]) -> Layout:
     middle = _middles(order, [height for _, height in sizes])
     _straighten(order, [height for _, height in sizes], middle)
     tops = [middle[box] - sizes[box][1] / 2 for box in range(len(sizes))]
-    lowest = max((middle[box] + sizes[box][1] / 2 for box in range(len(sizes))), default=0.0)
+    # A lane may run below all the boxes.
+    lowest = max(
+        [*middle, *(top + height for top, (_, height) in zip(tops, sizes, strict=True))], default=0.0
+    )
     columns = _Columns(order, sizes, joints, middle)
     heights = _port_heights(order, joints, middle)
     rails = _rails(order, lowest)
@@ -119,7 +123,8 @@ class _Columns:
         self.right: list[float] = []
         x = 0.0
         for layer, width in enumerate(widths):
-            x += bends[layer] + labels[layer]
+            # A whole number: between two tenths, a box and its arrow may be rounded away from each other.
+            x = ceil(x + bends[layer] + labels[layer])
             self.left.append(x)
             x += width
             self.right.append(x)
@@ -174,7 +179,7 @@ def _port_heights(order: Layered, joints: Sequence[Joint], middle: Sequence[floa
 
 
 def _rails(order: Layered, lowest: float) -> dict[int, float]:
-    """For each cause with arcs that stand apart, the height of a line below all the boxes.
+    """For each cause with arcs that stand apart, the height of a line below all the boxes and lanes.
 
     Two causes share a height if their lines do not meet.
     """
