@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Table, delete, select, true
+from sqlalchemy import Connection, Table, select, true
 
 from consumers.net import Fact, Link, News, Region
 from domain import concern, feedback
 from domain.catalogue import EVENTS
 from domain.event import Envelope, Event, Reported
-from projections.store import among, reach, upsert
+from projections.store import ViewStore, among, keyed, reach, upsert
 from projections.trace import walk
 from projections.view import NUMBER, TEXT, Key, Row, Rows, Shape
 from services.ports import EventStore
@@ -60,7 +61,9 @@ NEWS: Final = Shape(
 """Events that were taken in, and of which not everything has come yet that the rules ask for, by id."""
 TABLES: Final[Mapping[Shape, Table]] = {shape: shape.table(0) for shape in (THINGS, EDGES, FACTS, NEWS)}
 AT_HAND: Final = 300_000
-"""Things and links that may be kept at hand, some 100 MB."""
+"""Things and links that may be kept at hand, each from either end: some 100 MB."""
+LINKS: Final = 7_000
+"""As many links as the news of one turn may have made, or one event's."""
 LOOKS: Final = 3
 """How many links on we look step by step before the database is asked for all that follows."""
 INPUTS: Final = ("concern", "contact")
@@ -76,7 +79,8 @@ class Graph:
     Whoever holds it is the only one that adds to it: what is at hand is given up with the role.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, views: ViewStore, store: EventStore) -> None:
+        self._views = views
         self._store = store
         self._rows = Rows()
         self._unfollowed: set[int] = set()
@@ -116,7 +120,7 @@ class Graph:
                         place=e.place,
                         id=e.id,
                         thing=e.stream,
-                        type=e.type,
+                        type=type(e.event).TOPIC,
                         digest=e.digest,
                         known_at=e.known_at,
                         position=position,
@@ -210,27 +214,31 @@ class Graph:
 
     # -- what is left to be followed -------------------------------------------------------------
 
-    def left(self, db: Connection) -> list[str]:
+    def left(self) -> list[str]:
         """The forces that have news of which not everything has come yet, left by whoever was here before."""
-        rows = db.execute(select(TABLES[NEWS].c.force, TABLES[NEWS].c.position)).all()
+        with self._views.reading() as db:
+            rows = db.execute(select(TABLES[NEWS].c.force, TABLES[NEWS].c.position)).all()
         self._unfollowed = {position for _, position in rows}
         return sorted({force for force, _ in rows})
 
-    @staticmethod
-    def next(db: Connection, force: str, limit: int) -> list[News]:
-        """The first of a force's news of which not everything has come yet."""
+    def next(self, force: str, limit: int) -> list[News]:
+        """The first of a force's news of which not everything has come yet: so many, or fewer with LINKS."""
         table = TABLES[NEWS]
         query = select(table).where(table.c.force == force).order_by(table.c.position).limit(limit)
-        return [_news_of(dict(row)) for row in db.execute(query).mappings()]
+        with self._views.reading() as db:
+            news = [_news_of(dict(row)) for row in db.execute(query).mappings()]
+        links = accumulate(len(each.links) for each in news)
+        return news[: 1 + sum(count < LINKS for count in links)]
 
     def followed(self, db: Connection, news: Sequence[News]) -> None:
         """Everything has come of these."""
-        db.execute(delete(TABLES[NEWS]).where(among(TABLES[NEWS].c.id, [each.id for each in news], db)))
+        where, parameter = keyed(db, NEWS.key, [(each.force, each.place, each.id) for each in news])
+        db.exec_driver_sql(f"DELETE FROM {TABLES[NEWS].name} WHERE {where}", parameter)  # noqa: S608 - own names
         self._unfollowed -= {each.position for each in news}
 
     # -- the part of it that news concern --------------------------------------------------------
 
-    def region(self, db: Connection, news: Sequence[News]) -> Region:
+    def region(self, news: Sequence[News]) -> Region:
         """What has to be known to follow these, in time that grows with its links; as if no other news were.
 
         New is a fact on a thing; or a link (or an input) that leads to facts. So this is all that leads to
@@ -240,8 +248,8 @@ class Graph:
             self._begin_anew()
         begun = {each.thing for each in news if each.begins}
         made = [link for each in news for link in each.links]
-        below = self._all(db, self._down, {link.effect for link in made} | begun, "cause", "effect")
-        said = self._facts_of(db, below)
+        below = self._all(self._down, {link.effect for link in made} | begun, "cause", "effect")
+        said = self._facts_of(below)
         between = [link for thing in below for link in self._down[thing]]
         back = _by(between, "effect")
         leading = walk(
@@ -252,12 +260,12 @@ class Graph:
         roots |= {link.cause for link in made if link.effect in leading}
         if not roots:
             return Region()
-        above = self._all(db, self._up, roots, "effect", "cause")
+        above = self._all(self._up, roots, "effect", "cause")
         links = {link for thing in above for link in self._up[thing]}
         links |= {link for link in between if link.effect in leading}
         grouped = {link.grouped for link in (*links, *made) if link.grouped is not None}
         return Region(
-            inputs=sorted(thing for thing, kind in self._kinds_of(db, above).items() if kind in INPUTS),
+            inputs=sorted(thing for thing, kind in self._kinds_of(above).items() if kind in INPUTS),
             # Not those of other news either: else two links that lead to one fact would each leave it to
             # the other to say so.
             links=[link for link in links if link.position not in self._unfollowed],
@@ -267,9 +275,7 @@ class Graph:
             endings=self._store.positions_of(sorted(grouped), concern.Ungrouped.TOPIC) if grouped else {},
         )
 
-    def _all(
-        self, db: Connection, at_hand: dict[str, list[Link]], roots: Collection[str], near: str, far: str
-    ) -> set[str]:
+    def _all(self, at_hand: dict[str, list[Link]], roots: Collection[str], near: str, far: str) -> set[str]:
         """All that `roots` lead to in one direction, and they; their links are at hand then."""
         edges, looks = TABLES[EDGES], 0
 
@@ -281,38 +287,40 @@ class Graph:
             found = walk(roots, further)
             if not (new := found - at_hand.keys()):
                 return found
-            if (looks := looks + 1) > LOOKS:
-                new |= reach(db, edges.c[near], edges.c[far], new, true()) - at_hand.keys()
-            rows = db.execute(select(*columns).where(among(edges.c[near], new, db)))
+            with self._views.reading() as db:
+                if (looks := looks + 1) > LOOKS:
+                    new |= reach(db, edges.c[near], edges.c[far], new, true()) - at_hand.keys()
+                rows = db.execute(select(*columns).where(among(edges.c[near], new, db))).all()
             links = _by((Link(*row) for row in rows), near, new)
             at_hand.update(links)
             self._count += sum(map(len, links.values())) + len(links)
 
-    def _facts_of(self, db: Connection, things: Collection[str]) -> dict[str, list[Fact]]:
+    def _facts_of(self, things: Collection[str]) -> dict[str, list[Fact]]:
         if new := things - self._facts.keys():
             table = TABLES[FACTS]
             columns = [table.c[name] for name in Fact._fields]
-            rows = db.execute(select(*columns).where(among(table.c.thing, new, db)))
+            with self._views.reading() as db:
+                rows = db.execute(select(*columns).where(among(table.c.thing, new, db))).all()
             found = _by((Fact(*row) for row in rows), "thing", new)
             self._facts |= found
             self._count += sum(map(len, found.values())) + len(found)
         return {thing: self._facts[thing] for thing in things}
 
-    def _kinds_of(self, db: Connection, ids: Collection[str]) -> dict[str, str | None]:
+    def _kinds_of(self, ids: Collection[str]) -> dict[str, str | None]:
         if new := ids - self._kinds.keys():
             table = TABLES[THINGS]
             self._kinds |= dict.fromkeys(new)
-            self._kinds |= db.execute(
-                select(table.c.id, table.c.kind).where(among(table.c.id, new, db))
-            ).all()
+            with self._views.reading() as db:
+                query = select(table.c.id, table.c.kind).where(among(table.c.id, new, db))
+                self._kinds.update((id_, kind) for id_, kind in db.execute(query))
             self._count += len(new)
         return {id_: self._kinds[id_] for id_ in ids}
 
-    def told_of(self, db: Connection, things: Collection[str]) -> dict[str, list[Fact]]:
+    def told_of(self, things: Collection[str]) -> dict[str, list[Fact]]:
         """The facts of these things that tell."""
         return {
             thing: [fact for fact in facts if fact.tells]
-            for thing, facts in self._facts_of(db, set(things)).items()
+            for thing, facts in self._facts_of(set(things)).items()
         }
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import chain
 from math import inf
-from operator import attrgetter
+from operator import attrgetter, or_
 from typing import Final, NamedTuple
+
+from projections.trace import together
 
 FEWEST: Final = 1024
 """Inputs in a window, at least."""
@@ -86,16 +90,37 @@ class Heard(NamedTuple):
 class Net:
     """Which inputs lead to each thing, and which facts each thing has."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: Iterable[Link]) -> None:
+        """`links`: those over which nothing has come yet."""
         self._joined: dict[str, str] = {}
         """From a thing to another one of its group; the last one stands for all of it."""
-        self._inputs: dict[str, int] = {}
+        self._inputs: defaultdict[str, int] = defaultdict(int)
         self._effects: defaultdict[str, list[str]] = defaultdict(list)
         self._facts: defaultdict[str, list[Fact]] = defaultdict(list)
+        for link in links:
+            self.link(link)
+
+    def __len__(self) -> int:
+        """How many things there are; a group is one."""
+        far = chain.from_iterable(self._effects.values())
+        return len({self._one(thing) for thing in chain(self._effects, far)})
 
     def inputs(self, thing: str) -> int:
         """The inputs that lead to a thing."""
-        return self._inputs.get(self._one(thing), 0)
+        return self._inputs[self._one(thing)]
+
+    def fill(self, inputs: Mapping[str, int]) -> None:
+        """Have these inputs, by thing, at all that they lead to: each link is passed once."""
+        for thing, set_ in inputs.items():
+            self._inputs[self._one(thing)] |= set_
+        effects = {thing: {self._one(effect) for effect in far} for thing, far in self._effects.items()}
+        effects = {thing: set[str]() for thing in chain.from_iterable(effects.values())} | effects
+        for circle in reversed(together(effects)):
+            if all_ := reduce(or_, (self._inputs[thing] for thing in circle)):
+                for thing in circle:
+                    self._inputs[thing] = all_
+                    for effect in effects[thing]:
+                        self._inputs[effect] |= all_
 
     def say(self, fact: Fact) -> None:
         """Have a fact at hand for whatever comes to lead to its thing."""
@@ -103,27 +128,30 @@ class Net:
 
     def begin(self, thing: str, inputs: int) -> list[tuple[Fact, int]]:
         """A thing is these inputs; the facts that they hear by that."""
-        return self._spread([(self._one(thing), inputs)])
+        return self._spread([(thing, inputs)])
 
-    def link(self, link: Link) -> list[tuple[Fact, int]]:
-        """Join two things; the facts that are heard by that, each with the inputs that hear it now."""
-        effect, cause = self._one(link.effect), self._one(link.cause)
-        if effect == cause:
-            return []
-        if link.grouped is not None:
-            return self._group(effect, cause)
-        self._effects[cause].append(effect)
-        return self._spread([(effect, self._inputs.get(cause, 0))])
+    def link(self, *links: Link) -> list[tuple[Fact, int]]:
+        """Join things; the facts that are heard by that, each with the inputs that hear it now."""
+        heard: list[tuple[Fact, int]] = []
+        new: defaultdict[str, int] = defaultdict(int)
+        for link in links:
+            effect, cause = self._one(link.effect), self._one(link.cause)
+            if effect != cause and link.grouped is not None:
+                heard += self._group(effect, cause)
+            elif effect != cause:
+                self._effects[cause].append(effect)
+                new[effect] |= self._inputs[cause]
+        return heard + self._spread(list(new.items()))
 
     def _group(self, one: str, other: str) -> list[tuple[Fact, int]]:
         if self._weight(one) < self._weight(other):
             one, other = other, one  # so that nothing is moved more often than things double
-        ones, others = self._inputs.get(one, 0), self._inputs.pop(other, 0)
+        ones, others = self._inputs[one], self._inputs.pop(other, 0)
         new_to_one, new_to_other = others & ~ones, ones & ~others
         heard = [(fact, new_to_one) for fact in self._facts[one] if new_to_one]
         heard += [(fact, new_to_other) for fact in self._facts[other] if new_to_other]
-        todo = [(self._one(effect), new_to_one) for effect in self._effects[one] if new_to_one]
-        todo += [(self._one(effect), new_to_other) for effect in self._effects[other] if new_to_other]
+        todo = [(effect, new_to_one) for effect in self._effects[one] if new_to_one]
+        todo += [(effect, new_to_other) for effect in self._effects[other] if new_to_other]
         self._joined[other] = one
         self._inputs[one] = ones | others
         self._effects[one] += self._effects.pop(other)
@@ -139,8 +167,8 @@ class Net:
         while todo:
             thing, inputs = todo.pop()
             thing = self._one(thing)
-            if new := inputs & ~self._inputs.get(thing, 0):
-                self._inputs[thing] = self._inputs.get(thing, 0) | new
+            if new := inputs & ~self._inputs[thing]:
+                self._inputs[thing] |= new
                 gained[thing] |= new
                 todo += [(effect, new) for effect in self._effects.get(thing, ())]
         return [(fact, new) for thing, new in gained.items() for fact in self._facts.get(thing, ())]
@@ -180,31 +208,25 @@ def heard(region: Region, news: Sequence[News]) -> Iterator[tuple[Sequence[str],
     region. Yields windows: some of the inputs, and all that these hear.
     """
     news = sorted(news, key=attrgetter("position"))
-    known = sorted(region.links, key=attrgetter("position"))
-    size = max(FEWEST, ROOM // (len(known) + sum(len(each.links) for each in news) + 1))
+    net = Net(region.links)
+    size = max(FEWEST, ROOM // (len(net) + sum(len(each.links) for each in news) + 1))
     for start in range(0, len(region.inputs), size):
         window = region.inputs[start : start + size]
         sets = {thing: 1 << number for number, thing in enumerate(window)}
-        found = list(_as_they_come(sets, known, region.facts, news))
-        yield window, _where_held(sets, known, region, news, found) if region.endings else found
+        found = list(_as_they_come(net if start == 0 else Net(region.links), sets, region.facts, news))
+        yield window, _where_held(sets, region, news, found) if region.endings else found
 
 
 def _as_they_come(
-    sets: Mapping[str, int], known: Iterable[Link], facts: Iterable[Fact], news: Sequence[News]
+    net: Net, sets: Mapping[str, int], facts: Iterable[Fact], news: Sequence[News]
 ) -> Iterator[Heard]:
-    net = Net()
     begin = {each.thing for each in news if each.begins}
-    for thing, inputs in sets.items():
-        if thing not in begin:
-            net.begin(thing, inputs)
-    for link in known:
-        net.link(link)
+    net.fill({thing: inputs for thing, inputs in sets.items() if thing not in begin})
     for fact in facts:
         net.say(fact)
     for each in news:
         gained = net.begin(each.thing, sets.get(each.thing, 0)) if each.begins else []
-        for link in each.links:
-            gained += net.link(link)
+        gained += net.link(*each.links)
         yield from (Heard(each.position, fact, inputs, inputs) for fact, inputs in gained)
         if (own := each.fact) is not None:
             if inputs := net.inputs(each.thing):
@@ -213,7 +235,7 @@ def _as_they_come(
 
 
 def _where_held(
-    sets: Mapping[str, int], known: Sequence[Link], region: Region, news: Sequence[News], found: list[Heard]
+    sets: Mapping[str, int], region: Region, news: Sequence[News], found: list[Heard]
 ) -> list[Heard]:
     """The same, with what reaches inputs over a grouping that had ended told from what does not.
 
@@ -221,8 +243,9 @@ def _where_held(
     """
     begun = {each.thing for each in news if each.begins}
     moves = [fact for fact in region.facts if fact.moves]
-    before = _held({id_: n for id_, n in sets.items() if id_ not in begun}, known, region.endings, moves)
-    links = [*known, *(link for each in news for link in each.links)]
+    known = {thing: inputs for thing, inputs in sets.items() if thing not in begun}
+    before = _held(known, region.links, region.endings, moves)
+    links = [*region.links, *(link for each in news for link in each.links)]
     now = _held(
         sets, links, region.endings, [*moves, *(each.fact for each in news if each.fact and each.fact.moves)]
     )
@@ -243,15 +266,15 @@ def _held(
     facts: Iterable[Fact],
 ) -> dict[str, int]:
     """By fact: the inputs that it reaches over no grouping that had ended before it."""
-    net = Net()
-    for thing, inputs in sets.items():
-        net.begin(thing, inputs)
+    until = [(_lasts(link, endings), link) for link in links]
+    net = Net(link for last, link in until if last == inf)
+    net.fill(sets)
     # The newest fact goes first: an older one may use all links that a newer one may, and others.
-    lasting = sorted((_lasts(link, endings), -link.position, link) for link in links)
+    ended = sorted((last, link) for last, link in until if last != inf)
     held: dict[str, int] = {}
     for fact in sorted(facts, key=attrgetter("position"), reverse=True):
-        while lasting and lasting[-1][0] >= fact.position:
-            net.link(lasting.pop()[2])
+        while ended and ended[-1][0] >= fact.position:
+            net.link(ended.pop()[1])
         held[fact.id] = net.inputs(fact.thing)
     return held
 

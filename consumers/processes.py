@@ -87,7 +87,7 @@ class Processes:
     _turns: dict[str, Turn | None] = field(default_factory=dict)
     """By force, in the order in which they come: the turn in hand, None if it has still to be begun."""
     _size: int = 0
-    """How many events are taken, or followed, at once."""
+    """How many events are taken, or followed, at once; 0 before the first."""
 
     @no_search_for_cycles()
     def step(self, timeout: float = 0.0) -> int:
@@ -98,11 +98,13 @@ class Processes:
         TransientError when the step may be repeated, IntegrityError when a record is missing.
         """
         if self._consumer is None:
-            self._begin()
-        assert self._consumer is not None  # noqa: S101 - for the type checker
-        records = self._consumer.poll(self._size, 0.0 if self._turns else timeout)
+            self._make_tables()
+            self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start, alone=True)
+        records = self._consumer.poll(self._size or self.batch, 0.0 if self._turns else timeout)
         try:
-            records = self._few(records)
+            if self._graph is None and self._consumer.assigned():
+                self._begin()
+            records = self._bounded(records)
             if records:
                 since = self.tracer.now()
                 self._take(records)
@@ -126,11 +128,6 @@ class Processes:
             self._consumer.close()
             self._consumer = None
 
-    def _begin(self) -> None:
-        self._make_tables()
-        self._graph, self._size = Graph(self.store), self.batch
-        self._consumer = self.log.consumer(GROUP, [EVENTS.name], self._start, alone=True)
-
     def _make_tables(self) -> None:
         with self.views.reading() as db:
             made = set(inspect(db).get_table_names())
@@ -140,17 +137,25 @@ class Processes:
                     table.create(db, checkfirst=True)
 
     def _start(self, topic: str, partition: int) -> int:
-        assert self._graph is not None  # noqa: S101 - for the type checker
+        # Another runner may have had the role meanwhile: what is at hand is not what is there.
+        self._graph = None
+        self._turns.clear()
         with self.views.reading() as db:
-            marks = self.views.marks(db, GROUP)
-            self._turns = dict.fromkeys(self._graph.left(db))
-        self._marks[PARTS] = marks.get(PARTS, Mark())
-        self._marks[topic, partition] = mark = marks.get((topic, partition), Mark())
+            mark = self.views.marks(db, GROUP).get((topic, partition), Mark())
+        self._marks[topic, partition] = mark
         return mark.next
+
+    def _begin(self) -> None:
+        """Go on where whoever had the role before has come to."""
+        with self.views.reading() as db:
+            self._marks[PARTS] = self.views.marks(db, GROUP).get(PARTS, Mark())
+        self._graph = Graph(self.views, self.store)
+        self._turns = dict.fromkeys(self._graph.left())
+        self._size = self._size or self.batch
 
     # -- taking in -------------------------------------------------------------------------------
 
-    def _few(self, records: list[Record]) -> list[Record]:
+    def _bounded(self, records: list[Record]) -> list[Record]:
         """BYTES of the records, the first of each partition; the others are read again, with what came."""
         if sum(map(_size, records)) <= BYTES:
             return records
@@ -192,20 +197,20 @@ class Processes:
 
     def _go_round(self) -> int:
         """One part of each force that waits for its turn, as far as one gets in the time of a TURN."""
-        parts, until = 0, self.monotonic() + TURN
+        done, until = 0, self.monotonic() + TURN
         while self._turns:
             force = next(iter(self._turns))
             if (turn := self._turns.pop(force) or self._next(force)) is not None:
-                parts += 1
+                done += 1
                 going = next(turn, _DONE) is not _DONE
                 self._turns[force] = turn if going else None  # at the end of the queue
                 if self.monotonic() >= until:
                     break
-        return parts
+        return done
 
     def _next(self, force: str) -> Turn | None:
-        with self.views.reading() as db:
-            news = Graph.next(db, force, self._size)
+        assert self._graph is not None  # noqa: S101 - for the type checker
+        news = self._graph.next(force, self._size)
         return self._follow(news) if news else None
 
     # -- following -------------------------------------------------------------------------------
@@ -247,14 +252,14 @@ class Processes:
             return things(db, {said.signal.about for said in part})
 
     def _write(
-        self, things: Mapping[str, Row], cases: Cases, steps: Sequence[Step], done: Sequence[News] = ()
+        self, about: Mapping[str, Row], cases: Cases, steps: Sequence[Step], done: Sequence[News] = ()
     ) -> None:
         """Write duties, and then that they are written; that all has come of these news, if it has."""
         assert self._graph is not None  # noqa: S101 - for the type checker
         duties = 0
         if steps:
             self.probe("processes.before_duties")
-            duties = self._record(things, steps)
+            duties = self._record(about, steps)
         before = self._marks[PARTS]
         after = Mark(before.next + 1)
         with self.views.writing() as db:
@@ -268,14 +273,14 @@ class Processes:
         self.alive()
         log.info("followed", duties=duties)
 
-    def _record(self, things: Mapping[str, Row], steps: Sequence[Step]) -> int:
+    def _record(self, about: Mapping[str, Row], steps: Sequence[Step]) -> int:
         """Record what is not recorded yet; how many events that were."""
         desk = Desk(self.store, self.keys, self.clock, self.randomness, self.ids)
         streams = [self._stream(step.start) for step in steps]
         desk.load(streams)
         forces: dict[str, list[tuple[int, Force]]] = {}
         for step, stream in zip(steps, streams, strict=True):
-            thing = things[step.start.about]
+            thing = about[step.start.about]
             event: Opened | Discharged | Lapsed
             match step.fact:
                 case "opened":
@@ -338,7 +343,7 @@ def _size(record: Record) -> int:
     return len(record.value or b"")
 
 
-def _decided(cases: Cases, things: Mapping[str, Row], part: Iterable[Said]) -> Iterator[list[Step]]:
+def _decided(cases: Cases, about: Mapping[str, Row], part: Iterable[Said]) -> Iterator[list[Step]]:
     """What the rules ask for, case by case; a page at a time of what was owed before."""
     by_case: defaultdict[Named, list[Said]] = defaultdict(list)
     for said in sorted(part, key=_since):
@@ -353,7 +358,7 @@ def _decided(cases: Cases, things: Mapping[str, Row], part: Iterable[Said]) -> I
                 case = evolve(case, said.signal)
             steps += (next_ := decide(case))
             case = take(case, next_)
-        cases.keep(things[name[1]], name[0], case, steps)
+        cases.keep(about[name[1]], name[0], case, steps)
         return steps
 
     for name, heard in by_case.items():
@@ -363,6 +368,8 @@ def _decided(cases: Cases, things: Mapping[str, Row], part: Iterable[Said]) -> I
         for name, heard in by_case.items()
         if (others := [said for said in heard if said.signal.says != "starts"])
     }
-    for page in cases.owed(met, things):
+    for page in cases.owed(met, about):
         for name, owed in page.items():
-            yield asked(name, met[name], owed)
+            last = max(said.signal.order for said in met[name])
+            if concerned := {id_: each for id_, each in owed.items() if each.start.order < last}:
+                yield asked(name, met[name], concerned)

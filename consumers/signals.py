@@ -61,8 +61,7 @@ def _chunks(
     for each in news:
         for rule, said in says(EVENTS[each.type]):
             own[each.thing].append(Said(each.position, _of_its_own(each, rule, said)))
-    with views.reading() as db:
-        region = graph.region(db, news)
+    region = graph.region(news)
     for window, found in heard(region, news):
         for pairs in _few(window, 0, len(window), found):
             alive()
@@ -110,7 +109,10 @@ def _cut(chunk: list[Said]) -> Iterator[list[Said]]:
         yield chunk
         return
     starts = [one for one in chunk if one.signal.says == "starts"]
-    others = [one for one in chunk if one.signal.says != "starts"]
+    # Of what meets or ends a case at one moment the last decides.
+    met = sorted((one for one in chunk if one.signal.says != "starts"), key=lambda one: one.signal.order)
+    cases = {(one.since, one.signal.rule, one.signal.about, one.signal.says): one for one in met}
+    others = list(cases.values())
     for at in range(0, max(1, len(starts)), PART):
         yield others + starts[at : at + PART]
 
@@ -121,7 +123,7 @@ def _said(views: ViewStore, graph: Graph, pairs: Sequence[_Pair]) -> Iterator[Sa
     with views.reading() as db:
         inputs = things(db, {pair.input for pair in pairs})
         named = decided(db, inputs, {fact.thing for fact in facts if fact.decides})
-        told = graph.told_of(db, {fact.thing for fact in facts if fact.again})
+    told = graph.told_of({fact.thing for fact in facts if fact.again})
     for input_, since, fact, reached, held in pairs:
         row = inputs[input_]
         # Only who was to be told is owed it again.

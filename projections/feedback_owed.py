@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from math import inf
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -14,7 +13,17 @@ from sqlalchemy import Connection, select
 from domain import change, concern, contact, decision, feedback, priority, referral
 from domain.event import Envelope, Event
 from projections.store import among
-from projections.trace import SAYS_NOTHING, THINGS, Thread, adjacent, closure, thread, walk, with_groups
+from projections.trace import (
+    SAYS_NOTHING,
+    THINGS,
+    Thread,
+    adjacent,
+    closure,
+    thread,
+    together,
+    walk,
+    with_groups,
+)
 from projections.view import NUMBER, TEXT, Asked, Row, Rows, Shape, Tables, View, here
 
 TELLINGS: Final = Shape(
@@ -181,39 +190,6 @@ def last_heard(
                 if found := heard[circle_of[id_]] & meant[whom]:
                     last[id_, whom] = some[found.bit_length() - 1].at
     return last
-
-
-def together(effects: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """All things: those that lead to each other together, and behind those that they lead to.
-
-    Every thing is a key of `effects`. After R. Tarjan, Depth-first search and linear graph algorithms, 1972.
-    """
-    found: list[list[str]] = []
-    met: dict[str, int] = {}
-    earliest: dict[str, float] = {}  # the first met that it leads to; what is found counts no more
-    open_: list[str] = []
-    left: set[str] = set()
-    todo = list(effects)
-    while todo:
-        thing = todo[-1]
-        if thing not in met:
-            met[thing] = earliest[thing] = len(met)
-            open_.append(thing)
-            todo += (effect for effect in effects[thing] if effect not in met)
-            continue
-        todo.pop()
-        if thing in left:
-            continue
-        left.add(thing)  # all that it leads to was met by now
-        earliest[thing] = min(earliest[each] for each in (thing, *effects[thing]))
-        if earliest[thing] == met[thing]:
-            start = len(open_) - 1
-            while open_[start] != thing:
-                start -= 1
-            found.append(open_[start:])
-            del open_[start:]
-            earliest |= dict.fromkeys(found[-1], inf)
-    return found
 
 
 VIEW: Final = View(

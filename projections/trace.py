@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -230,6 +231,39 @@ def walk(roots: Collection[str], further: Callable[[str], Iterable[str]]) -> set
                 seen.add(id_)
                 todo.append(id_)
     return seen
+
+
+def together(effects: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """All things: those that lead to each other together, and behind those that they lead to.
+
+    Every thing is a key of `effects`. After R. Tarjan, Depth-first search and linear graph algorithms, 1972.
+    """
+    found: list[list[str]] = []
+    met: dict[str, int] = {}
+    earliest: dict[str, float] = {}  # the first met that it leads to; what is found counts no more
+    open_: list[str] = []
+    left: set[str] = set()
+    todo = list(effects)
+    while todo:
+        thing = todo[-1]
+        if thing not in met:
+            met[thing] = earliest[thing] = len(met)
+            open_.append(thing)
+            todo += (effect for effect in effects[thing] if effect not in met)
+            continue
+        todo.pop()
+        if thing in left:
+            continue
+        left.add(thing)  # all that it leads to was met by now
+        earliest[thing] = min(earliest[each] for each in (thing, *effects[thing]))
+        if earliest[thing] == met[thing]:
+            start = len(open_) - 1
+            while open_[start] != thing:
+                start -= 1
+            found.append(open_[start:])
+            del open_[start:]
+            earliest |= dict.fromkeys(found[-1], inf)
+    return found
 
 
 def adjacent(edges: Iterable[Row], near: str = "cause", far: str = "effect") -> Callable[[str], list[str]]:

@@ -19,8 +19,9 @@ from infra.installation import Installation
 from infra.settings import read_settings
 from tests.integration.test_interleavings import read_in_commit_order
 from tests.support import shapes
-from tests.support.histories import write
+from tests.support.histories import by_hand, write
 from tests.support.interleaving import Loops
+from tests.support.memory import MemoryConsumer
 
 INPUTS, DECISIONS = 40, 30
 
@@ -85,7 +86,7 @@ def test_what_a_runner_leaves_is_followed_by_the_next_and_nothing_twice(recorded
     assert shapes.found(recorded, 0) == shapes.table(INPUTS, DECISIONS).duties
     with recorded.views.reading() as db:
         assert processes.unfollowed(db) == 0
-        assert Graph(recorded.store).left(db) == []
+    assert Graph(recorded.views, recorded.store).left() == []
 
 
 def test_a_runner_that_lost_its_role_unawares_fails_and_changes_nothing() -> None:
@@ -102,3 +103,37 @@ def test_a_runner_that_lost_its_role_unawares_fails_and_changes_nothing() -> Non
             before.step()
         loops.settle()
         assert loops.duties() == expected
+
+
+def test_a_runner_that_gets_its_role_back_knows_what_another_has_taken_in_meanwhile() -> None:
+    author = by_hand()
+    assert author.tell("concern.raised", "C1", at="ward-0", kind="concern")
+    assert author.tell("decision.made", "D", "derived_from concern C1", outcome="changed_delivery")
+    author.commit()
+    assert author.tell("concern.raised", "C2", at="ward-0", kind="concern")
+    assert author.tell("concern.grouped", "C2", "grouped_with concern C1")
+    author.commit()
+    assert author.tell("decision.revised", "D", outcome="changed_delivery")
+    author.commit()
+    with closing(Loops(author.history())) as loops:
+        # given a runner that has things at hand
+        runner = loops.processes
+        loops.commit(len(author.commits) - 2)
+        while loops.sequence() + runner.step():
+            pass
+        role = runner._consumer
+        assert isinstance(role, MemoryConsumer)
+
+        # when another one has the role for a while
+        role.hold([])
+        loops.commit(1)
+        loops.sequence()
+        with closing(loops.new_processes()) as other:
+            while other.step():
+                pass
+        assert runner.step() == 0
+        role.hold(range(4))
+
+        # then what was joined meanwhile hears what comes next
+        loops.settle()
+        assert [ref for rule, ref in loops.worklist() if rule == "tell_contributor"].count("C2") == 2
