@@ -21,6 +21,4 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE UNIQUE INDEX IF NOT EXISTS process_news_0_key ON process_news_0 (force, place, id)")
-    op.execute(
-        "CREATE INDEX IF NOT EXISTS process_news_0_force_position ON process_news_0 (force, position)"
-    )
+    op.execute("CREATE INDEX IF NOT EXISTS process_news_0_force_position ON process_news_0 (force, position)")
