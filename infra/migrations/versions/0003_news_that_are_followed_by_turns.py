@@ -10,14 +10,13 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """Make the table of the news."""
+    text = 'text COLLATE "C"'
     op.execute(
-        """
+        f"""
         CREATE TABLE IF NOT EXISTS process_news_0 (
-            force TEXT COLLATE "C" NOT NULL, place TEXT COLLATE "C" NOT NULL, id TEXT COLLATE "C" NOT NULL,
-            thing TEXT COLLATE "C", type TEXT COLLATE "C", audience TEXT COLLATE "C", subject TEXT COLLATE "C",
-            digest TEXT COLLATE "C", known_at TEXT COLLATE "C", position BIGINT, correlation TEXT COLLATE "C",
-            since TEXT COLLATE "C", begins BIGINT, links TEXT COLLATE "C"
-        )
+            force {text} NOT NULL, place {text} NOT NULL, id {text} NOT NULL, thing {text}, type {text},
+            audience {text}, subject {text}, digest {text}, known_at {text}, position bigint,
+            correlation {text}, since {text}, begins bigint, links {text})
         """
     )
     op.execute("CREATE UNIQUE INDEX IF NOT EXISTS process_news_0_key ON process_news_0 (force, place, id)")

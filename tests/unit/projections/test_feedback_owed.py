@@ -17,8 +17,8 @@ from sqlalchemy import Connection, select
 
 from domain import feedback
 from projections import feedback_owed, inputs, trace, you_said_we_did
-from projections.feedback_owed import MOVES, TELLINGS, VIEW, Said, last_heard, tells, together
-from projections.trace import EDGES, THINGS, walk
+from projections.feedback_owed import MOVES, TELLINGS, VIEW, Said, last_heard, tells
+from projections.trace import EDGES, THINGS, together, walk
 from projections.view import Row, Tables
 from services import workflows
 from tests.support.histories import Author, by_hand, write
