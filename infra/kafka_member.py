@@ -16,13 +16,16 @@ from domain.errors import HeardError, IntegrityError
 from infra.kafka_assignors import Alone, Shared
 from infra.kafka_broker import Broker, lost, our_errors, said
 from infra.kafka_decoding import record_of
-from infra.kafka_joining import Joining
 from infra.kafka_reading import ELSEWHERE, SILENCE, Reader, existing
 from services.ports import Record
 from services.topics import BATCH_BYTES, INBOX
 
-GLIMPSE: Final = 0.25
-"""Seconds that the library waits for records at most: what is assigned meanwhile waits for `_begin`."""
+JOINING: Final = 1.0
+"""Seconds that a poll may wait at most while the group shares out its partitions; an eighth at first.
+
+The library forgets an answer that comes between two polls, and asks anew: with short polls only,
+one member alone was seen to join 239 times before it got a partition.
+"""
 HANDFUL: Final = 32
 """As many records of the inbox as are taken from the library at once.
 
@@ -55,6 +58,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned: set[TopicPartition] = set()
         self._new: set[TopicPartition] = set()
         """Assigned, and not yet told where to begin."""
+        self._joining = JOINING / 8
         self._consumer = self._joined()
         self.closed = False
 
@@ -79,7 +83,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             except BaseException:
                 consumer.close(autocommit=False, timeout_ms=5_000)
                 raise
-        self._joining = Joining(consumer._coordinator, broker.session_ms)
         return consumer
 
     def poll(self, limit: int, timeout: float = 0.0) -> list[Record]:
@@ -106,7 +109,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         size, until = 0, time.monotonic() + left + UNPACKING
         handful = HANDFUL if self._broker.prefix + INBOX.name in self._topics else limit
         with our_errors(self._broker):
-            left = min(left, GLIMPSE)
+            # Never longer: what is assigned meanwhile waits for us to say where it begins.
+            left = self._patience() if self._consumer._coordinator.need_rejoin() else min(left, JOINING)
             try:
                 while limit > 0 and size < BATCH_BYTES and time.monotonic() < until:
                     if not (more := self._consumer.poll(int(left * 1000), min(limit, handful))):
@@ -116,6 +120,8 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
                         limit -= len(batch)
                         size += sum(map(_size, batch))
                     left = 0.0
+                    if self._consumer._coordinator.need_rejoin():
+                        break  # a poll that does not wait would forget the group's answer
             except ELSEWHERE:
                 self._new |= self._assigned  # where they begin, and whether that is there, is asked anew
             except kafka_errors.KafkaError:
@@ -123,6 +129,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
                     raise
         # What was taken away meanwhile is another's, and of what came back the beginning is not known yet.
         return {place: batch for place, batch in found.items() if place in self._assigned - self._new}
+
+    def _patience(self) -> float:
+        """How long to wait for the group this time; the wait is for records as well, so it begins short."""
+        self._joining = min(2 * self._joining, JOINING)
+        return self._joining
 
     def _begin(self) -> None:
         """Begin in what is newly assigned where the caller's database says.
@@ -139,6 +150,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         for place, start in starts.items():
             self._consumer.seek(place, self._existing(place, start, firsts[place], ends[place]))
             self._consumer.resume(place)
+        self._joining = JOINING / 8
         self._new -= starts.keys()
         self._assigned |= starts.keys()
 
@@ -206,7 +218,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
             self._assigned = set()
             try:
                 with our_errors(self._broker):
-                    self._joining.leave()
                     self._consumer.close(autocommit=False, timeout_ms=5_000)
             except HeardError as error:  # whoever closes has a reason of its own to tell
                 logging.getLogger(__name__).debug("the group was left without a word: %s", error.got)

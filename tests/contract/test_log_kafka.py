@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ from kafka.record.default_records import DefaultRecordBatch
 from consumers.wholeness import published_until
 from domain.errors import IntegrityError, TransientError
 from infra.kafka_log import GLANCE, KafkaLog
-from infra.kafka_member import Member
 from services.ports import Outgoing, Record
 from services.topics import EVENTS, INBOX, KEPT
 from tests.contract.kafka_harness import PARTITIONS, kafka_harness
@@ -147,95 +145,6 @@ def test_how_far_everything_is_published_is_told_while_somebody_has_a_transactio
     assert published_until(log) == 1
     producer.commit_transaction()
     assert log.last_records(EVENTS.name)[0].header("position") == b"2"
-
-
-# -- members that come and go ---------------------------------------------------------------------
-
-
-def settled(log: KafkaLog) -> Member:
-    """A member that holds everything, and for which the group has nothing more to share out."""
-    member = log.consumer("group", [TOPIC], from_the_first)
-    joins = member._consumer._coordinator
-    look_in([member], lambda: bool(joins._metadata_snapshot and joins.stable() and not joins.need_rejoin()))
-    assert len(member.assigned()) == PARTITIONS
-    return member
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def new_topics(member: Member) -> None:
-    member._consumer._coordinator._assignment_snapshot = {}
-
-
-def word_of_others(member: Member) -> None:
-    member._consumer._coordinator.request_rejoin()
-
-
-@pytest.mark.parametrize("reason", [new_topics, word_of_others])
-def test_what_the_group_answers_between_two_polls_is_heard(
-    log: KafkaLog, reason: Callable[[Member], None]
-) -> None:
-    # given a member whose group shares out anew, and answers while nobody listens
-    member = settled(log)
-    joins = member._consumer._coordinator
-    before = joins._generation.generation_id
-    reason(member)
-    member._consumer.poll(0)
-    until(lambda: joins._join_task is None or joins._join_task.is_done)
-
-    # then it is in the group, of which it has asked once
-    look_in([member], lambda: joins.stable() and joins._heartbeat_enabled, seconds=5)
-    assert (joins.stable(), joins._heartbeat_enabled) == (True, True)
-    assert joins._generation.generation_id == before + 1
-    assert len(member.assigned()) == PARTITIONS
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_a_member_that_ends_while_it_joins_holds_nobody_up(log: KafkaLog, named: bool) -> None:
-    # given one that is at work, and one that ends as soon as it has asked to join
-    patient = KafkaLog(replace(log._broker, session_ms=10_000))
-    with closing(patient):
-        member = settled(patient)
-        leaving = patient.consumer("group", [TOPIC], from_the_first)
-        asked = leaving._consumer._coordinator
-        while asked._join_task is None:
-            leaving._consumer.poll(0)
-        if named:
-            until(lambda: asked._generation.has_member_id())
-        leaving.close()
-
-        # when the group shares out anew
-        joins = member._consumer._coordinator
-        joins.request_rejoin()
-        begun = time.monotonic()
-        look_in([member], lambda: joins.stable() and not joins.need_rejoin())
-
-        # then it does not wait for who has gone until its session is over
-        assert time.monotonic() - begun < 5
-
-
-def test_a_member_that_ends_while_it_waits_for_the_others_does_so_at_once(log: KafkaLog) -> None:
-    # given one whose group shares out anew as soon as another, which is busy, looks in
-    with closing(KafkaLog(replace(log._broker, session_ms=10_000))) as patient:
-        busy = settled(patient)
-        leaving = patient.consumer("group", [TOPIC], from_the_first)
-        asked = leaving._consumer._coordinator
-        for _ in range(20):
-            leaving.poll(1, 0.02)
-        assert not asked._join_task.is_done
-
-        # when it ends, then nobody waits: neither it for the other, nor the other for it
-        begun = time.monotonic()
-        leaving.close()
-        look_in([busy], lambda: busy._consumer._coordinator.need_rejoin())
-        joins = busy._consumer._coordinator
-        look_in([busy], lambda: joins.stable() and not joins.need_rejoin())
-        assert time.monotonic() - begun < 4
 
 
 # -- what others have written ---------------------------------------------------------------------

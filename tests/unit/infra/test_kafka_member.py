@@ -28,9 +28,7 @@ class Reader:
     at: int = 0
     asked: list[int] = field(default_factory=list)
     closed: bool = False
-    _coordinator: Any = field(
-        default_factory=lambda: SimpleNamespace(_do_join_and_sync_async=None, _join_task=None)
-    )
+    _coordinator: Any = field(default_factory=lambda: SimpleNamespace(need_rejoin=lambda: False))
 
     def partitions_for_topic(self, _: str) -> set[int] | None:
         return self.partitions
