@@ -19,7 +19,7 @@ from domain import concern, feedback
 from domain.catalogue import EVENTS
 from domain.event import Envelope, Event, Reported
 from projections.store import ViewStore, among, keyed, reach, upsert
-from projections.trace import walk
+from projections.trace import INPUTS, walk
 from projections.view import NUMBER, TEXT, Key, Row, Rows, Shape
 from services.ports import EventStore
 from services.workflows import AGAIN, DECIDES, MOVES, TELLS, says
@@ -66,7 +66,6 @@ LINKS: Final = 7_000
 """As many links as the news of one turn may have made, or one event's."""
 LOOKS: Final = 3
 """How many links on we look step by step before the database is asked for all that follows."""
-INPUTS: Final = ("concern", "contact")
 
 _T = TypeVar("_T")
 _OWN: Final = frozenset(type_ for type_, event in EVENTS.items() if not issubclass(event, Reported))

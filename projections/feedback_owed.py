@@ -14,6 +14,7 @@ from domain import change, concern, contact, decision, feedback, priority, refer
 from domain.event import Envelope, Event
 from projections.store import among
 from projections.trace import (
+    INPUTS,
     SAYS_NOTHING,
     THINGS,
     Thread,
@@ -67,7 +68,7 @@ def _moved(rows: Rows, e: Envelope, event: Event) -> None:
 
 def _question(db: Connection, tables: Tables, asked: Asked) -> Iterable[Row]:
     things = tables[THINGS]
-    where = (things.c.kind.in_(("contact", "concern")), *here(things, asked))
+    where = (things.c.kind.in_(INPUTS), *here(things, asked))
     inputs = {r["id"]: dict(r) for r in db.execute(select(things).where(*where)).mappings()}
     whole = thread(db, tables, with_groups(db, tables, inputs))
     telling = {id_: _told_as(row) for id_, row in inputs.items()}
@@ -98,7 +99,7 @@ def _said(db: Connection, tables: Tables, whole: Thread) -> Iterator[Said]:
             in_person = row["audience"] == "contributor"
             yield Said(row["sent_at"], row["id"], row["subject"] if in_person else PUBLIC)
     for id_, at in db.execute(select(m.c.id, m.c.moved_at).where(among(m.c.id, whole.things, db))):
-        own = whole.things[id_]["kind"] in ("contact", "concern")
+        own = whole.things[id_]["kind"] in INPUTS
         yield Said(at, id_, id_ if own else EVERYBODY)
 
 

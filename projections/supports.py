@@ -55,8 +55,8 @@ def as_at(
 ) -> dict[str, Supports]:
     """The same, of what was known and recorded by then; from the tables of `history` and `trace`.
 
-    Of each support the database looks at its events, and reads the last one by then. That takes
-    about 10 µs for each: 1 s for 100,000, and no memory here.
+    Of each support the database looks at its events, and reads the last one by then: work for each, and
+    no memory here.
     """
     edges, last = tables[EDGES], tables[HISTORY]
     later = last.alias("later")

@@ -44,7 +44,7 @@ _OWN_STATES: Final = frozenset({"withdrawn", "reopened", "confirmed", "disputed"
 _JUDGED: Final = ("confirmed", "disputed")
 _LOOKS_BACK: Final = frozenset({"measured", "reviewed", "closed", "withdrawn"})
 """Facts about what was done before: nothing comes any further by them."""
-_INPUTS: Final = ("concern", "contact")
+INPUTS: Final = ("concern", "contact")
 SAYS_NOTHING: Final = ("supports",)
 """Relations over which no input comes any further. A concern can have many thousands of them."""
 DONE: Final = ("decision", "priority", "change", "referral")
@@ -100,7 +100,7 @@ def _told(rows: Rows, e: Envelope, event: Event, fact: str) -> None:
         values["occurred"] = _when(e.occurred.kind, e.occurred.from_, e.occurred.to)
     if "words" in e.sealed:
         values |= {"words_at": f"{e.id}/words", "words_key": _key_of(rows, e, event)}
-    if fact in _OWN_STATES and e.kind in _INPUTS and not (fact == "closed" and _judged(rows, e)):
+    if fact in _OWN_STATES and e.kind in INPUTS and not (fact == "closed" and _judged(rows, e)):
         values["own_state"] = fact
     match event:
         case priority.Set():
@@ -331,7 +331,7 @@ def states(whole: Thread, ids: Iterable[str]) -> dict[str, str]:
 
 def _state(things: Mapping[str, Row], effects: Mapping[str, list[Row]], id_: str) -> str:
     thing = things[id_]
-    if thing["kind"] not in _INPUTS:
+    if thing["kind"] not in INPUTS:
         return str(thing["fact"])
     own = thing["own_state"]
     if own == "withdrawn":
